@@ -1,0 +1,61 @@
+"""The `tierwise` command: names the commands, turns errors into a message, a fix and an exit code."""
+
+import json
+import sys
+from typing import Any
+
+import typer
+
+from jobs import (
+    cancel,
+    doctor,
+    estimate,
+    query,
+    report,
+    resume,
+    run,
+    schema,
+    status,
+    submit,
+    why,
+    worker,
+)
+from schemas.errors import SpecError, TierwiseError
+
+app = typer.Typer(
+    name="tierwise",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Bulk language-model jobs at the lowest cost that meets an accuracy target, never over budget.",
+)
+for module in (run, estimate, submit, worker, status, resume, cancel, query, report, why, doctor, schema):
+    app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exit codes: 0 done, 2 bad input, 3 rows over the spec's allowance, 4 halted (over_hold), 5 out of reach."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(args=given, prog_name="tierwise")
+    except TierwiseError as error:
+        _say(error, as_json="--json" in given)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Nothing is lost: `tierwise resume JOB` goes on from here.\n")
+        raise SystemExit(130) from None
+
+
+def _say(error: TierwiseError, as_json: bool) -> None:
+    if as_json:
+        said: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "fix": error.fix}
+        if isinstance(error, SpecError):
+            said["problems"] = [problem.as_dict() for problem in error.problems]
+        sys.stdout.write(json.dumps(said) + "\n")
+        return
+    sys.stderr.write(f"Error: {error.message}\n")
+    if error.fix:
+        sys.stderr.write(f"Fix: {error.fix}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""`tierwise query`: SQL over the lake's tables."""
+
+import csv
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+from jobs.options import Lake, print_json, settings_of
+from pipeline.storage import open_storage
+from pipeline.storage.views import connect
+from schemas.errors import QueryRefused
+
+
+def command(
+    sql: Annotated[str, typer.Argument(metavar="SQL")],
+    lake: Lake = None,
+    form: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="How rows are printed.")
+    ] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Run one SELECT over the views: results, calls, decisions, votes, documents, jobs … and results_live …"""
+    import duckdb
+
+    storage = open_storage(settings_of(lake).lake_uri())
+    with connect(storage) as connection:
+        check_statement(connection, sql)
+        try:
+            rows = connection.execute(sql)
+        except duckdb.Error as error:
+            raise QueryRefused(why=str(error).splitlines()[0], fix="Correct the SQL.") from None
+        names = [column[0] for column in rows.description or []]
+        _print(names, rows.fetchall(), "json" if as_json else form)
+
+
+def check_statement(connection: Any, sql: str) -> None:
+    """One statement, and one that only reads."""
+    import duckdb
+
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise QueryRefused(why=str(error).splitlines()[0], fix="Correct the SQL.") from None
+    if len(statements) != 1:
+        raise QueryRefused(why=f"{len(statements)} statements")
+    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+        raise QueryRefused(why=f"it is of type {statements[0].type.name}")
+    if statements[0].type == duckdb.StatementType.EXPLAIN and "analyze" in sql.lower():
+        raise QueryRefused(why="EXPLAIN ANALYZE runs what it explains")
+
+
+def _print(names: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
+    if form == "json":
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    elif form == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*names)
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        Console().print(table)

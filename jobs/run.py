@@ -1,0 +1,61 @@
+"""`tierwise run`: submit, work and report in this process; nothing to install or start."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.progress import board
+from jobs.summary import exit_code, print_summary, read_summary
+from pipeline.report.summary import Summary
+from pipeline.settings import Settings
+from pipeline.submit import create_job, read_spec
+from pipeline.wiring import close_work, open_work
+from pipeline.work import Services
+from schemas.ids import JobId
+from workers.inline import work_inline
+
+
+def command(
+    spec: Annotated[Path, typer.Argument(metavar="JOB.yaml")],
+    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=Decimal)] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)] = None,
+    job: Annotated[str | None, typer.Option(help="The job's id; default: name and time.")] = None,
+    lake: Lake = None,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Run a job from its spec to its report. A second Ctrl-C or a kill loses nothing: `tierwise resume JOB`."""
+    settings = settings_of(lake, ledger)
+    prepared = run_async(read_spec(spec, budget))
+    if prepared.spec.output.lake and lake is None:
+        settings = settings.model_copy(update={"lake": prepared.spec.output.lake})
+
+    async def submit_and_work() -> Summary:
+        async with services_of(settings) as services:
+            pinned = await create_job(services, prepared, JobId(job) if job else None, limit)
+            return await work_to_the_end(services, settings, pinned.job, pinned.queries, quiet=as_json)
+
+    summary = run_async(submit_and_work())
+    code = exit_code(summary, prepared.spec.budget.allow)
+    if as_json:
+        print_json({**summary.as_dict(), "lake": settings.lake_uri(), "exit_code": code})
+    else:
+        print_summary(summary, settings.lake_uri(), f" --lake {lake}" if lake else "")
+    if code:
+        raise typer.Exit(code)
+
+
+async def work_to_the_end(
+    services: Services, settings: Settings, job: JobId, queries: int, *, quiet: bool
+) -> Summary:
+    """Work a job in this process until it is closed, with progress on standard error."""
+    work = await open_work(services, job)
+    try:
+        async with board(services, work.manifest.account, job, queries, quiet=quiet) as shown:
+            await work_inline(work, in_flight=settings.batches_in_flight, progress=shown.count)
+    finally:
+        await close_work(work)
+    return read_summary(services, job)

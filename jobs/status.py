@@ -1,0 +1,138 @@
+"""`tierwise status`: where a job stands: queries, dollars, answers per tier, time to finish."""
+
+import asyncio
+from collections import Counter
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.progress import board
+from pipeline.ports.ledger import JobRow
+from pipeline.settings import Settings
+from pipeline.work import Services
+from schemas import lake as layout
+from schemas import manifest
+from schemas.errors import UnknownJob
+from schemas.ids import JobId
+from schemas.money import format_usd, nano_to_usd
+from schemas.records import Commit
+
+
+def command(
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Default: all jobs, a line each.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw until the job is closed.")] = False,
+    lake: Lake = None,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Show a job's progress and money, or list the jobs."""
+    settings = settings_of(lake, ledger)
+    if job is None:
+        run_async(_list(settings, as_json))
+    elif watch and not as_json:
+        run_async(_watch(settings, JobId(job)))
+    else:
+        run_async(_show(settings, JobId(job), as_json))
+
+
+async def _list(settings: Settings, as_json: bool) -> None:
+    async with services_of(settings) as services:
+        found = await services.ledger.jobs()
+    if as_json:
+        print_json([msgspec.structs.asdict(row) for row in found])
+        return
+    for row in found:
+        stop = f" ({row.stop})" if row.stop else ""
+        typer.echo(
+            f"{row.job}  {row.state}{stop}  generation {row.generation}  batches {row.committed}/{row.batches}"
+        )
+
+
+async def _show(settings: Settings, job: JobId, as_json: bool) -> None:
+    async with services_of(settings) as services:
+        said = await _state(services, job, _Commits(services, job))
+    if as_json:
+        print_json(said)
+        return
+    stop = f" ({said['stop']})" if said["stop"] else ""
+    typer.echo(f"{job}: {said['state']}{stop}, generation {said['generation']}")
+    typer.echo(
+        f"queries {said['done']:,} of {said['queries']:,}; batches {said['committed']} of {said['batches']}"
+    )
+    money = [
+        f"{name} {format_usd(said[f'{name}_nano'])}" for name in ("spent", "presumed", "held", "left", "cap")
+    ]
+    typer.echo(" · ".join(money))
+    typer.echo(
+        " · ".join(f"{name} {count:,}" for name, count in {**said["tiers"], **said["statuses"]}.items())
+    )
+
+
+async def _watch(settings: Settings, job: JobId) -> None:
+    async with services_of(settings) as services:
+        commits = _Commits(services, job)
+        said = await _state(services, job, commits)
+        async with board(services, said["account"], job, said["queries"], quiet=False) as shown:
+            while True:
+                said = await _state(services, job, commits)
+                shown.at(said["done"], Counter(said["tiers"]), Counter(said["statuses"]))
+                if said["state"] == "closed":
+                    break
+                await asyncio.sleep(0.5)
+    typer.echo(f"{job} is closed. Next: tierwise report {job}")
+
+
+class _Commits:
+    """Commits are immutable: each is read once."""
+
+    def __init__(self, services: Services, job: JobId) -> None:
+        self._storage, self._job = services.storage, job
+        self._read: dict[str, Commit] = {}
+
+    async def of(self, row: JobRow) -> list[Commit]:
+        keys = await self._storage.list(layout.commits(self._job, row.generation))
+        fresh = [key for key in keys if key not in self._read]
+        for data, key in zip(await asyncio.gather(*map(self._storage.read, fresh)), fresh, strict=True):
+            self._read[key] = msgspec.json.decode(data, type=Commit)
+        return [self._read[key] for key in keys]
+
+
+async def _state(services: Services, job: JobId, commits: _Commits) -> dict[str, Any]:
+    row = await services.ledger.job(job)
+    if row is None:
+        raise UnknownJob(job=job)
+    account = await services.ledger.account(row.account)
+    assert account is not None  # a job is entered after its account
+    tiers: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    for commit in await commits.of(row):
+        tiers.update(commit.tiers)
+        statuses.update(commit.statuses)
+    pinned = manifest.decode(await services.storage.read(layout.manifest(job)))
+    left = account.cap - account.spent - account.held
+    return {
+        "job": job,
+        "state": row.state,
+        "stop": row.stop,
+        "generation": row.generation,
+        "account": row.account,
+        "queries": pinned.queries if row.generation == 1 else sum(statuses.values()),
+        "done": sum(statuses.values()),
+        "batches": row.batches,
+        "committed": row.committed,
+        "statuses": dict(statuses),
+        "tiers": dict(tiers),
+        "cap_usd": nano_to_usd(account.cap),
+        "spent_usd": nano_to_usd(account.spent),
+        "held_usd": nano_to_usd(account.held),
+        "presumed_usd": nano_to_usd(account.presumed),
+        "cap_nano": account.cap,
+        "spent_nano": account.spent,
+        "held_nano": account.held,
+        "presumed_nano": account.presumed,
+        "left_nano": left,
+    }

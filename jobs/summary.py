@@ -1,0 +1,92 @@
+"""A summary on the terminal, and the exit code it means."""
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.report.sql import Row
+from pipeline.report.summary import Summary, summarise
+from pipeline.storage.views import connect
+from pipeline.work import Services
+from schemas.ids import JobId
+from schemas.job import Allowance
+from schemas.manifest import Manifest
+
+OVER_ALLOWANCE = 3
+OVER_HOLD = 4
+
+
+def read_summary(services: Services, job: JobId) -> Summary:
+    with connect(services.storage) as connection:
+        return summarise(connection, job)
+
+
+def exit_code(summary: Summary, allowance: Allowance) -> int:
+    """4 halted by a bill over its bound, 3 when more rows than allowed have no answer, else 0."""
+    if summary.stop == "over_hold":
+        return OVER_HOLD
+    for status in ("deferred", "failed", "rejected", "review"):
+        if summary.statuses.get(status, 0) > getattr(allowance, status) * summary.queries:
+            return OVER_ALLOWANCE
+    return OVER_ALLOWANCE if summary.statuses.get("cancelled") else 0
+
+
+def allowance_of(manifest: Manifest) -> Allowance:
+    return manifest.job_spec().budget.allow
+
+
+def print_summary(summary: Summary, lake: str, lake_option: str = "") -> None:
+    console = Console()
+    ended = " · ".join(f"{count:,} {status}" for status, count in summary.statuses.items())
+    console.print(f"\n[bold]{summary.job}[/] (generation {summary.generation}): {ended}", highlight=False)
+    presumed = f", of it ${summary.presumed_usd:f} presumed" if summary.presumed_usd else ""
+    console.print(
+        f"Cost ${summary.cost_usd:,.6f} of a cap of ${summary.cap_usd:,.2f}{presumed}; "
+        f"{summary.seconds:.1f} s from submit to close",
+        highlight=False,
+    )
+    console.print(_tiers(summary.tiers))
+    if summary.accuracy is not None:
+        console.print(
+            f"Accuracy against gold: [bold]{summary.accuracy:.1%}[/] ({summary.correct} of {summary.graded})",
+            highlight=False,
+        )
+        if summary.confusion:
+            console.print(_confusion(summary))
+    if summary.statuses.get("deferred"):
+        console.print(
+            f"Deferred queries: tierwise resume {summary.job} --add-budget USD{lake_option}", highlight=False
+        )
+    console.print(f"Lake: {lake}", highlight=False, soft_wrap=True)
+    sql = f"SELECT tier, count(*) FROM results WHERE job = '{summary.job}' GROUP BY tier"
+    console.print("Next:", highlight=False)
+    console.print(f"  tierwise report {summary.job}{lake_option}", highlight=False, soft_wrap=True)
+    console.print(f'  tierwise query "{sql}"{lake_option}', highlight=False, soft_wrap=True)
+
+
+def _tiers(rows: list[Row]) -> Table:
+    table = Table("tier", title="Answers per tier", title_justify="left")
+    for name in ("asked", "answered", "accuracy", "calls", "cost"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        accuracy = f"{row['correct'] / row['graded']:.1%}" if row["graded"] else ""
+        table.add_row(
+            row["tier"],
+            str(row["asked"]),
+            str(row["answered"]),
+            accuracy,
+            str(row["calls"]),
+            f"${row['cost_usd']:f}",
+        )
+    return table
+
+
+def _confusion(summary: Summary) -> Table:
+    table = Table("gold", "right", "mistaken for", title="The worst classes", title_justify="left")
+    for row in summary.classes[:5]:
+        wrong = [
+            f"{each['answer']} ×{each['queries']}"
+            for each in summary.confusion
+            if each["gold"] == row["gold"]
+        ]
+        table.add_row(row["gold"], f"{row['correct']} of {row['queries']}", ", ".join(wrong))
+    return table

@@ -1,0 +1,63 @@
+"""`tierwise why`: how one query came to its answer, tier by tier, judge by judge, cent by cent."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from jobs.options import JobName, Json, Lake, print_json, settings_of
+from pipeline.report.sql import Row, first, rows
+from pipeline.storage import open_storage
+from pipeline.storage.views import connect
+from schemas.errors import InputError
+
+
+def command(
+    job: JobName,
+    query_id: Annotated[str, typer.Argument(metavar="QUERY_ID")],
+    lake: Lake = None,
+    as_json: Json = False,
+) -> None:
+    """Explain a query of a closed job."""
+    with connect(open_storage(settings_of(lake).lake_uri())) as connection:
+        result = first(connection, "query_result", job=job, query_id=query_id)
+        if result is None:
+            fix = "See `tierwise query \"SELECT query_id FROM results WHERE job = '…'\"`; the job must be closed."
+            raise InputError(path=f"{job}/{query_id}", why="there is no such query", fix=fix)
+        parts = {
+            name: rows(connection, f"query_{name}", job=job, query_id=query_id)
+            for name in ("decisions", "votes", "calls")
+        }
+    if as_json:
+        print_json({"result": result, **parts})
+        return
+    _print(Console(highlight=False, soft_wrap=True), query_id, result, parts)
+
+
+def _print(console: Console, query_id: str, result: Row, parts: dict[str, list[Row]]) -> None:
+    console.print(f"[bold]{query_id}[/]: {result['status']}, {result['answer']!r} by {result['tier']}")
+    console.print(f"why: {result['reason']}")
+    console.print(
+        f"cost: ${result['cost_usd']:f}; category {result['category'] or '(none)'}, route {result['route']}"
+    )
+    console.print(f"document: {str(result['text'])[:300]}", markup=False)
+    if result["gold"] is not None:
+        console.print(f"gold: {result['gold']}")
+    for step in parts["decisions"]:
+        verdict = "accepted" if step["accepted"] else "escalated"
+        console.print(
+            f"{step['position'] + 1}. {step['tier']}: {step['answer']!r}, {verdict}: {step['reason']}"
+        )
+        said = [
+            vote
+            for vote in parts["votes"]
+            if vote["position"] == step["position"] and vote["score"] is not None
+        ]
+        votes = ", ".join(f"{vote['judge']} {vote['score']:.2f}" for vote in said)
+        console.print(f"   P(correct) {step['confidence']:.2f}; {votes}" if votes else "   no votes")
+    for call in parts["calls"]:
+        presumed = " (presumed)" if call["presumed"] else ""
+        console.print(
+            f"call {call['call_id'][:8]}: {call['purpose']} by {call['tier']}, attempt {call['attempt'] + 1}, "
+            f"{call['outcome']}, ${call['cost_usd']:f}{presumed}, {call['latency_ms']} ms {call['error']}".rstrip()
+        )

@@ -1,0 +1,61 @@
+"""`tierwise worker`: work batches from the broker, in one process or several."""
+
+import logging
+import multiprocessing
+import signal
+from typing import Annotated
+
+import typer
+
+from jobs.options import Lake, Ledger, settings_of
+from pipeline.settings import Settings
+from workers.app import make_app, probe_broker
+
+
+def command(
+    processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="Batches in flight per process.", min=1)] = 8,
+    lake: Lake = None,
+    ledger: Ledger = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Work until stopped. Ctrl-C or SIGTERM finishes the batches in flight first; kill -9 loses nothing either."""
+    settings = settings_of(lake, ledger)
+    probe_broker(make_app(settings), settings.broker)
+    if processes == 1:
+        work(settings, threads, log_level)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    running = [spawn.Process(target=work, args=(settings, threads, log_level)) for _ in range(processes)]
+    for process in running:
+        process.start()
+
+    def stop(*_: object) -> None:
+        for process in running:
+            process.terminate()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
+    for process in running:
+        process.join()
+
+
+def work(settings: Settings, threads: int, log_level: str) -> None:
+    """One worker process: a Celery thread pool whose tasks hand their batch to one loop thread."""
+    from workers.process import Process
+    from workers.tasks import register
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(name)s %(message)s")
+    app = make_app(settings)
+    register(app, Process(settings))
+    arguments = ["worker", "--pool=threads", f"--concurrency={threads}", f"--loglevel={log_level}"]
+    app.worker_main(
+        [*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", _name()]
+    )
+
+
+def _name() -> str:
+    import os
+    import socket
+
+    return f"tierwise-{os.getpid()}@{socket.gethostname()}"

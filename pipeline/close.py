@@ -1,0 +1,140 @@
+"""What happens when the last batch of a generation is committed: final tables, then the ledger's word that it is closed.
+
+Leased and idempotent: killed anywhere, it is begun again from the commits and the ledger and gives the same files.
+"""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.ports.ledger import Account, JobRow
+from pipeline.rows import calls_table
+from pipeline.storage.commits import read_commits
+from pipeline.storage.final import merge_final, write_final
+from pipeline.storage.reconcile import reconciled
+from pipeline.storage.views import connect
+from pipeline.work import Work
+from schemas import lake
+from schemas.ids import BatchIndex, Fence, Generation
+from schemas.records import Commit
+from schemas.tables import JOBS, TABLES, usd_column
+
+LEASE_MS = 120_000
+STATUSES = ("answered", "review", "deferred", "cancelled", "rejected", "failed")
+
+
+async def close_generation(work: Work, generation: Generation) -> bool:
+    """False when another process is closing it, or batches are still open."""
+    ledger, clock, owner = work.services.ledger, work.services.clock, work.services.owner
+    row = await ledger.job(work.job)
+    if row is None or row.generation != generation or row.state == "closed":
+        return row is not None and row.state == "closed"
+    name = f"close/{work.job}/{generation}"
+    fence = await ledger.take(name, owner=owner, now=clock(), ttl_ms=LEASE_MS)
+    if fence is None:
+        return False
+    keeping = asyncio.create_task(_keep(work, name, fence))
+    try:
+        return await _close(work, row, generation)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await ledger.give_back(name, owner=owner, fence=fence)
+
+
+async def _keep(work: Work, name: str, fence: Fence) -> None:
+    while True:
+        await asyncio.sleep(LEASE_MS / 3000)
+        services = work.services
+        await services.ledger.keep(
+            name, owner=services.owner, fence=fence, now=services.clock(), ttl_ms=LEASE_MS
+        )
+
+
+async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
+    ledger, storage = work.services.ledger, work.services.storage
+    commits = await read_commits(storage, work.job, generation)
+    if len(commits) < row.batches:
+        return False
+    await ledger.presume(work.job, generation)
+    parts = {table: [commit.files[table] for commit in commits] for table in commits[0].files}
+    with tempfile.TemporaryDirectory(prefix="tierwise-close-") as folder:
+        calls = Path(folder) / "ledger.parquet"
+        await _dump_calls(work, generation, commits, calls)
+        await _publish(work, generation, parts, calls, row.batches)
+    now = work.services.clock()
+    account = await ledger.account(row.account)
+    assert account is not None  # a job is entered after its account
+    await write_final(storage, "jobs", work.job, await asyncio.to_thread(_job_table, work, row, account, now))
+    await ledger.close_generation(work.job, generation, now)
+    return True
+
+
+async def _dump_calls(work: Work, generation: Generation, commits: Sequence[Commit], target: Path) -> None:
+    """The ledger's calls of the generation as a file, batch by batch, so that memory stays flat."""
+    with pq.ParquetWriter(target, TABLES["calls"], compression="zstd", compression_level=1) as writer:
+        for commit in commits:
+            calls = await work.services.ledger.calls(work.job, generation, BatchIndex(commit.batch))
+            if calls:
+                writer.write_table(calls_table(work.job, generation, calls))
+
+
+async def _publish(
+    work: Work, generation: Generation, parts: dict[str, list[str]], calls: Path, batches: int
+) -> None:
+    storage, job = work.services.storage, work.job
+    async with reconciled(storage, job, generation, parts, calls) as files:
+        await merge_final(storage, "calls", job, generation, [files["calls"]])
+        await merge_final(storage, "call_items", job, generation, [files["call_items"]])
+        for table in ("decisions", "votes"):
+            await merge_final(storage, table, job, generation, parts[table], replaced_by=parts["results"])
+        documents = [lake.batch_file(job, generation, BatchIndex(index)) for index in range(batches)]
+        await merge_final(storage, "documents", job, generation, documents)
+        replaced = parts["results"]
+        await merge_final(storage, "results", job, generation, [files["results"]], replaced_by=replaced)
+
+
+def _job_table(work: Work, row: JobRow, account: Account, now: int) -> pa.Table:
+    """The one row of `jobs`, published last: with it the job leaves the live views."""
+    pinned = work.manifest
+    with connect(work.services.storage) as connection:
+        counted = connection.execute(
+            "SELECT status, count(*) FROM results WHERE job = ? GROUP BY status", [work.job]
+        ).fetchall()
+    statuses: dict[str, int] = dict(counted)
+    values: dict[str, Any] = {
+        "job": work.job,
+        "generation": row.generation,
+        "name": pinned.job_spec().name,
+        "spec_hash": pinned.spec_hash,
+        "prompt_hash": pinned.prompt_hash,
+        "policy_version": pinned.policy_version,
+        "account": row.account,
+        "cap_usd": account.cap,
+        "spent_usd": account.spent,
+        "presumed_usd": account.presumed,
+        "queries": sum(statuses.values()),
+        **{status: statuses.get(status, 0) for status in STATUSES},
+        "stop": row.stop,
+        "created_at": _time(row.created_at),
+        "closed_at": _time(now),
+        "spec": json.dumps(pinned.spec, ensure_ascii=False),
+    }
+    columns = [
+        usd_column([values[field.name]])
+        if field.name.endswith("_usd")
+        else pa.array([values[field.name]], field.type)
+        for field in JOBS
+    ]
+    return pa.Table.from_arrays(columns, schema=JOBS)
+
+
+def _time(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).replace(tzinfo=None)

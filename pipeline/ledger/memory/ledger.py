@@ -1,0 +1,49 @@
+"""The ledger in memory: the twin of the SQL ledger for tests and trials. One process, nothing durable."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from pipeline.ledger.memory.batches import Batches
+from schemas.ids import Fence
+
+
+class _Named(msgspec.Struct):
+    owner: str = ""
+    fence: int = 0
+    lease_until: int = 0  # Unix ms
+
+
+def wall_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MemoryLedger(Batches):
+    """See pipeline/ports/ledger.py. Not for work that must survive its process."""
+
+    def __init__(self, url: str = "memory://", clock: Callable[[], int] = wall_clock) -> None:
+        super().__init__(url, clock)
+        self._named: dict[str, _Named] = {}
+
+    async def probe(self) -> None:
+        return None
+
+    async def take(self, name: str, *, owner: str, now: int, ttl_ms: int) -> Fence | None:
+        found = self._named.setdefault(name, _Named())
+        if found.owner and found.lease_until > now:
+            return None
+        found.owner, found.fence, found.lease_until = owner, found.fence + 1, now + ttl_ms
+        return Fence(found.fence)
+
+    async def keep(self, name: str, *, owner: str, fence: Fence, now: int, ttl_ms: int) -> bool:
+        found = self._named.get(name)
+        if found is None or (found.owner, found.fence) != (owner, fence):
+            return False
+        found.lease_until = now + ttl_ms
+        return True
+
+    async def give_back(self, name: str, *, owner: str, fence: Fence) -> None:
+        found = self._named.get(name)
+        if found is not None and (found.owner, found.fence) == (owner, fence):
+            found.owner, found.lease_until = "", 0

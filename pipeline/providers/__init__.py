@@ -1,0 +1,1 @@
+"""Doors to the tiers: remote models, local classifiers, recorded outcomes."""

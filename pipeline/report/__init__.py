@@ -1,0 +1,1 @@
+"""What a closed job came to, read from its final tables through DuckDB."""

@@ -1,0 +1,2 @@
+-- The job's own row.
+SELECT * FROM jobs WHERE job = $job

@@ -1,0 +1,65 @@
+"""A closed job in one record: statuses, tiers, cost, accuracy against gold, confusion, escalations."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from duckdb import DuckDBPyConnection
+
+from pipeline.report.sql import Row, first, rows
+from schemas.errors import JobNotClosed
+from schemas.ids import JobId
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    job: JobId
+    generation: int
+    queries: int
+    statuses: dict[str, int]
+    tiers: list[Row]
+    categories: list[Row]
+    cost_usd: Decimal
+    presumed_usd: Decimal  # the part of the cost that stands for calls whose outcome is unknown
+    cap_usd: Decimal
+    graded: int  # answers whose right answer is known
+    correct: int
+    classes: list[Row]
+    confusion: list[Row]
+    escalations: list[Row]
+    dearest: list[Row]
+    stop: str | None
+    seconds: float  # from submit to close
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.correct / self.graded if self.graded else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**msgspec.structs.asdict(self), "accuracy": self.accuracy}
+
+
+def summarise(connection: DuckDBPyConnection, job: JobId, limit: int = 10) -> Summary:
+    """Raises JobNotClosed where the job has no final tables yet."""
+    row = first(connection, "job", job=job)
+    if row is None:
+        raise JobNotClosed(job=job, state="not closed yet, or not in this lake")
+    graded = first(connection, "accuracy", job=job) or {"graded": 0, "correct": 0}
+    return Summary(
+        job=job,
+        generation=row["generation"],
+        queries=row["queries"],
+        statuses={each["status"]: each["queries"] for each in rows(connection, "statuses", job=job)},
+        tiers=rows(connection, "tiers", job=job),
+        categories=rows(connection, "categories", job=job),
+        cost_usd=row["spent_usd"],
+        presumed_usd=row["presumed_usd"],
+        cap_usd=row["cap_usd"],
+        graded=graded["graded"],
+        correct=graded["correct"],
+        classes=rows(connection, "classes", job=job, limit=limit),
+        confusion=rows(connection, "confusion", job=job, limit=limit),
+        escalations=rows(connection, "escalations", job=job, limit=limit),
+        dearest=rows(connection, "dearest", job=job, limit=limit),
+        stop=row["stop"],
+        seconds=(row["closed_at"] - row["created_at"]).total_seconds(),
+    )

@@ -1,0 +1,66 @@
+"""Settings of a process: `tierwise.toml` in the working directory, then TIERWISE_* from the environment."""
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from schemas.errors import Problem, SpecError
+
+FILE = "tierwise.toml"
+
+
+class Settings(BaseSettings):
+    """Where things are. URLs may hold credentials; take those from the environment, not from the file."""
+
+    model_config = SettingsConfigDict(env_prefix="TIERWISE_", toml_file=FILE, extra="forbid", frozen=True)
+
+    lake: str = "lake"  # folder or s3://bucket/prefix?endpoint_url=…&region=…
+    ledger: str = (
+        ""  # sqlite:///file or postgresql://…; default: a SQLite file beside the tables of a local lake
+    )
+    broker: str = ""  # amqp://… or redis://…; only for submit and worker
+    queue: str = "tierwise"
+    lease_seconds: float = 60
+    batch_minutes: float = 10
+    visibility_seconds: int = 900  # Redis only: must exceed the longest batch
+    batches_in_flight: int = 4  # per process
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def lake_uri(self) -> str:
+        return self.lake if "://" in self.lake else str(Path(self.lake).absolute())
+
+    def ledger_url(self) -> str:
+        if self.ledger:
+            return self.ledger
+        folder = (
+            Path(".tierwise").absolute() if "://" in self.lake_uri() else Path(self.lake_uri()) / "_ledger"
+        )
+        return f"sqlite:///{folder / 'ledger.db'}"
+
+
+def read_settings(**overrides: str | None) -> Settings:
+    """Raises SpecError naming each bad setting."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = [Problem(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
+        source = FILE if os.path.exists(FILE) else "TIERWISE_*"
+        raise SpecError(source, problems) from None

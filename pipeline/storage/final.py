@@ -1,0 +1,115 @@
+"""Parts in, final tables out: one Parquet object per table and job, replaced whole."""
+
+import asyncio
+import io
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.ports.storage import Storage
+from pipeline.storage.commits import AT_ONCE
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.merge import MEMORY, Merge, merge_files
+from schemas import lake
+from schemas.errors import NoSuchObject
+from schemas.ids import Generation, JobId
+from schemas.tables import TABLES
+
+Part = str | Path  # a key of the lake, or a local file with rows that no batch wrote
+
+
+async def write_part(storage: Storage, key: str, rows: pa.Table) -> int:
+    """Write a batch's rows (a table of thousands, built in memory); returns bytes."""
+    data = await asyncio.to_thread(_parquet, rows)
+    await storage.write(key, data)
+    return len(data)
+
+
+async def write_final(storage: Storage, table: str, job: JobId, rows: pa.Table) -> None:
+    """Replace a job's final table by a few rows held in memory, as `jobs` and `certificates` have."""
+    await write_part(storage, lake.final(table, job), rows.select(TABLES[table].names).cast(TABLES[table]))
+
+
+async def merge_final(
+    storage: Storage,
+    table: str,
+    job: JobId,
+    generation: Generation,
+    parts: Sequence[Part],
+    *,
+    replaced_by: Sequence[Part] = (),
+    memory: str = MEMORY,
+) -> int:
+    """Publish the final table of a job that closes a generation; returns its number of rows.
+
+    `parts` hold this generation's rows. Rows of earlier generations stay, except those of the queries found
+    in `replaced_by` (this generation's `results` parts). Every row gets this `generation`. Streams, spills,
+    and gives the same rows in the same order when repeated. Publish `jobs` last: it closes the live views.
+    Raises NoSuchObject for a missing part, LeaseLost when a later generation was published already.
+    """
+    async with scratch(storage) as folder:
+        old = await _old(storage, lake.final(table, job), folder)
+        merge = Merge(
+            lake=storage.uri,
+            table=table,
+            generation=generation,
+            folder=folder,
+            memory=memory,
+            old=old,
+            new=await fetch_parts(storage, parts, folder),
+            replaced=await fetch_parts(storage, replaced_by if old else (), folder),
+        )
+        target, rows = await asyncio.to_thread(merge_files, merge)
+        await storage.publish(lake.final(table, job), target)
+        return rows
+
+
+@asynccontextmanager
+async def scratch(storage: Storage) -> AsyncIterator[Path]:
+    """For a local lake on its own filesystem, so that publishing is a rename."""
+    place = storage.scratch() if isinstance(storage, LocalStorage) else None
+    holder = await asyncio.to_thread(tempfile.TemporaryDirectory, dir=place, prefix="merge-")
+    try:
+        yield Path(holder.name)
+    finally:
+        await asyncio.to_thread(holder.cleanup)
+
+
+async def _old(storage: Storage, key: str, folder: Path) -> Path | None:
+    try:
+        return await _fetch(storage, key, folder)
+    except NoSuchObject:
+        return None
+
+
+async def fetch_parts(storage: Storage, parts: Sequence[Part], folder: Path) -> list[Path]:
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(part: Part) -> Path:
+        async with turn:
+            return part if isinstance(part, Path) else await _fetch(storage, part, folder)
+
+    return list(await asyncio.gather(*map(one, parts)))
+
+
+async def _fetch(storage: Storage, key: str, folder: Path) -> Path:
+    """Local objects are read where they lie."""
+    if isinstance(storage, LocalStorage):
+        path = storage.path(key)
+        if not path.is_file():
+            raise NoSuchObject(key=key)
+        return path
+    path = folder / f"{uuid4().hex}.parquet"
+    await storage.fetch(key, path)
+    return path
+
+
+def _parquet(rows: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd", compression_level=1)
+    return buffer.getvalue()

@@ -1,0 +1,163 @@
+"""The lake as tables: the same views on a connection of ours and in the analyst's `tierwise.duckdb`."""
+
+import asyncio
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.ports.storage import Storage
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from pipeline.storage.sql import comment, escape_glob, named, quote, read_sql
+from schemas import lake
+from schemas.errors import LakeUnreachable, NoSuchObject
+from schemas.ids import BatchIndex, Fence, Generation, JobId
+from schemas.records import Commit
+from schemas.tables import BATCH_TABLES, TABLES
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from pipeline.storage.s3 import S3Storage
+
+DATABASE = "tierwise.duckdb"
+VIEWS = "views.sql"
+_STORED_AS = "v1.0.0"  # a DuckDB 2 file is unreadable to 1.x unless written so
+_NO_COMMIT = Commit(
+    job=JobId("_schema"),
+    generation=Generation(0),
+    batch=BatchIndex(0),
+    fence=Fence(0),
+    files={},
+    rows={},
+    statuses={},
+    tiers={},
+)
+
+
+async def prepare_lake(storage: Storage) -> None:
+    """Make what every view needs to bind. Idempotent, and safe in many processes at once."""
+    schemas = [(lake.empty(table), schema) for table, schema in TABLES.items()]
+    schemas += [(lake.empty_live(table), TABLES[table]) for table in BATCH_TABLES]
+    await asyncio.gather(*(_write_schema(storage, key, schema) for key, schema in schemas))
+    await storage.create(lake.empty_commit(), msgspec.json.encode(_NO_COMMIT))
+    await storage.create(VIEWS, view_script(storage).encode())
+    if isinstance(storage, LocalStorage) and not storage.path(DATABASE).exists():
+        await storage.create(DATABASE, await asyncio.to_thread(_database, storage))
+
+
+async def rebuild_views(storage: Storage) -> None:
+    """After a move of the lake: views.sql and tierwise.duckdb with its new place. Views of an analyst's own
+    in that file are lost. Raises LakeUnreachable while someone has it open for writing."""
+    await prepare_lake(storage)
+    await storage.write(VIEWS, view_script(storage).encode())
+    if isinstance(storage, LocalStorage):
+        _refuse_open_database(storage)
+        await storage.write(DATABASE, await asyncio.to_thread(_database, storage))
+
+
+def connect(storage: Storage) -> "duckdb.DuckDBPyConnection":
+    """An in-memory connection with the views; blocking, close it when done. Raises LakeUnreachable."""
+    import duckdb
+
+    connection = duckdb.connect()
+    try:
+        connection.execute("SET enable_progress_bar = false")
+        _open_files(connection, storage)
+        connection.execute(view_script(storage))
+    except (duckdb.Error, OSError) as error:
+        connection.close()
+        why = f"its tables cannot be read ({_reason(error)})"
+        fix = "Check TIERWISE_LAKE; a run makes the lake."
+        raise LakeUnreachable(url=storage.uri, why=why, fix=fix) from error
+    return connection
+
+
+def view_script(storage: Storage) -> str:
+    """views.sql with the lake's place filled in, and each comment attached to its view."""
+    text = read_sql(VIEWS)
+    header = text[: text.index("-- name:")]
+    statements = named(text)
+    comments = [f"COMMENT ON VIEW {name} IS {quote(comment(sql))};" for name, sql in statements.items()]
+    return (header + "\n\n".join([*statements.values(), "\n".join(comments)]) + "\n").replace(
+        "{lake}", _root(storage)
+    )
+
+
+def _reason(error: Exception) -> str:
+    """One line: DuckDB's own come first; a Python file system's come last, below a traceback."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+async def _write_schema(storage: Storage, key: str, schema: pa.Schema) -> None:
+    """A newer lake keeps its columns; an older one gains ours, so that its files read as null there."""
+    try:
+        known = pq.read_schema(io.BytesIO(await storage.read(key)))
+    except NoSuchObject:
+        known = None
+    if known is not None and set(schema.names) <= set(known.names):
+        return
+    buffer = io.BytesIO()
+    pq.write_table(schema.empty_table(), buffer, compression="zstd")
+    await storage.write(key, buffer.getvalue())
+
+
+def _root(storage: Storage) -> str:
+    """The lake's place inside an SQL literal of a glob."""
+    if isinstance(storage, LocalStorage):
+        return escape_glob(str(storage.root)).replace("'", "''")
+    if isinstance(storage, MemoryStorage):
+        return "memory://lake"
+    return _s3(storage).location.url.replace("'", "''")
+
+
+def _s3(storage: Storage) -> "S3Storage":
+    from pipeline.storage.s3 import S3Storage
+
+    if not isinstance(storage, S3Storage):
+        raise TypeError(f"no views over {type(storage).__name__}")
+    return storage
+
+
+def _open_files(connection: "duckdb.DuckDBPyConnection", storage: Storage) -> None:
+    """DuckDB's own httpfs is a download, so files that are not local come through fsspec."""
+    if isinstance(storage, LocalStorage):
+        return
+    if isinstance(storage, MemoryStorage):
+        from pipeline.storage.memory_files import MemoryFiles
+
+        connection.register_filesystem(MemoryFiles(storage.objects))
+        return
+    from pipeline.storage.s3_files import open_files
+
+    connection.register_filesystem(open_files(_s3(storage).location))
+
+
+def _database(storage: Storage) -> bytes:
+    """Built aside and handed over as bytes: a lake's database is created once, whole, and never reopened."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / DATABASE
+        with duckdb.connect() as connection:
+            connection.execute(f"ATTACH {quote(str(path))} AS tierwise (STORAGE_VERSION '{_STORED_AS}')")
+            connection.execute("USE tierwise")
+            connection.execute(view_script(storage))
+            connection.execute("USE memory")
+            connection.execute("DETACH tierwise")
+        return path.read_bytes()
+
+
+def _refuse_open_database(storage: LocalStorage) -> None:
+    if storage.path(f"{DATABASE}.wal").exists():
+        raise LakeUnreachable(
+            url=storage.uri,
+            why=f"someone has {DATABASE} open for writing, or died with it open",
+            fix=f"Close it (or open and close it once: duckdb {DATABASE}), then run again.",
+        )

@@ -1,0 +1,174 @@
+"""From the text of a completion to an answer: tolerant of form, strict about what counts as one."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from schemas.job import AnswerTask, ClassifyTask, ExtractTask, Task
+from schemas.records import Answer, Completion, Value
+
+Parser = Callable[[Completion], Answer]
+_FENCE = re.compile(r"^```[a-zA-Z]*\s*|\s*```$")
+_LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:label|answer|category|class)\s*(?:is)?\s*[:=]?\s*", re.I)
+_KEYS = ("label", "labels", "answer", "category", "class", "value")
+
+
+def parser_of(task: Task) -> Parser:
+    """A parser with the task's tables built once. Never raises: what does not parse says why."""
+    match task:
+        case ClassifyTask():
+            read = _many_labels(task) if task.mode == "multi" else _one_label(task)
+        case ExtractTask():
+            read = _object_reader(task)
+        case AnswerTask():
+            read = _one_of(task.choices) if task.choices else _free_text
+    abstain = task.abstain if isinstance(task, ClassifyTask) else None
+
+    def parse(completion: Completion) -> Answer:
+        if problem := _unusable(completion):
+            return Answer(value=None, problem=problem)
+        value, problem = read(completion.text)
+        if value is None:
+            return Answer(value=None, problem=problem)
+        abstained = abstain is not None and value in (abstain, [abstain])
+        return Answer(value=value, confidence=completion.confidence, abstained=abstained)
+
+    return parse
+
+
+def _unusable(completion: Completion) -> str:
+    match completion.finish_reason:
+        case "malformed":
+            return "malformed reply"
+        case "refusal" | "content_filter":
+            return "refused"
+        case "length":
+            return "truncated"
+        case _:
+            return "" if completion.text.strip() else "empty"
+
+
+Read = Callable[[str], tuple[Value | None, str]]
+
+
+def _one_label(task: ClassifyTask) -> Read:
+    names = [label.name for label in task.labels]
+    return _one_of(names, paths=task.mode == "hierarchical")
+
+
+def _one_of(names: list[str], paths: bool = False) -> Read:
+    exact = set(names)
+    folded = _folded(names, paths)
+    words = {name: re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.I) for name in names}
+
+    def read(text: str) -> tuple[Value | None, str]:
+        if text in exact:  # the common case, before any work
+            return text, ""
+        said = _scalar(text)
+        if found := folded.get(_fold(said)) or folded.get(_fold(_LEAD.sub("", said))):
+            return found, ""
+        mentioned = [name for name, word in words.items() if word.search(said)]
+        longest = [
+            name for name in mentioned if not any(name != o and name.lower() in o.lower() for o in mentioned)
+        ]
+        if len(longest) == 1 and len(said) <= 200:
+            return longest[0], ""
+        return None, f"outside the label set: {said[:60]!r}"
+
+    return read
+
+
+def _many_labels(task: ClassifyTask) -> Read:
+    names = [label.name for label in task.labels]
+    folded = _folded(names, paths=False)
+
+    def read(text: str) -> tuple[Value | None, str]:
+        said = _listed(text)
+        found = [folded.get(_fold(each)) for each in said]
+        if None in found:
+            return None, f"outside the label set: {said[found.index(None)][:60]!r}"
+        chosen = [name for name in names if name in found]
+        if not chosen and task.abstain:
+            chosen = [task.abstain]
+        return chosen, ""
+
+    return read
+
+
+def _folded(names: list[str], paths: bool) -> dict[str, str]:
+    folded = {_fold(name): name for name in names}
+    if paths:  # a leaf alone is enough where it is the only one of that name
+        leaves = [_fold(name.rsplit("/", 1)[-1]) for name in names]
+        for leaf, name in zip(leaves, names, strict=True):
+            if leaves.count(leaf) == 1:
+                folded.setdefault(leaf, name)
+    return folded
+
+
+def _fold(text: str) -> str:
+    """Case, quotes, a trailing full stop, and the kind of separator do not make another label."""
+    return re.sub(r"[\s_\-]+", " ", text.strip().strip("\"'`*.").strip()).casefold()
+
+
+def _decode(text: str) -> Any:
+    """The JSON in a text: the whole, or the first object or list within it; None when there is none."""
+    text = _FENCE.sub("", text.strip())
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"[{\[]", text):
+        try:
+            return decoder.raw_decode(text, match.start())[0]
+        except ValueError:
+            continue
+    return None
+
+
+def _unwrap(data: Any) -> Any:
+    if isinstance(data, dict):
+        for key in _KEYS:
+            if key in data:
+                return data[key]
+        if len(data) == 1:
+            return next(iter(data.values()))
+    return data
+
+
+def _scalar(text: str) -> str:
+    data = _unwrap(_decode(text)) if any(mark in text for mark in '{["`') else None
+    if isinstance(data, list) and len(data) == 1:
+        data = data[0]
+    return data if isinstance(data, str) else _FENCE.sub("", text.strip())
+
+
+def _listed(text: str) -> list[str]:
+    data = _unwrap(_decode(text))
+    if isinstance(data, str):
+        data = [data]
+    if isinstance(data, list) and all(isinstance(each, str) for each in data):
+        return list(data)
+    return [part for part in re.split(r"[,;\n]", _FENCE.sub("", text.strip())) if part.strip(" -*")]
+
+
+def _object_reader(task: ExtractTask) -> Read:
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(task.schema_)
+
+    def read(text: str) -> tuple[Value | None, str]:
+        data = _decode(text)
+        if not isinstance(data, dict):
+            return None, "holds no JSON object"
+        error = next(iter(validator.iter_errors(data)), None)
+        if error is not None:
+            return None, f"does not follow the schema at {error.json_path}: {error.message[:80]}"
+        return data, ""
+
+    return read
+
+
+def _free_text(text: str) -> tuple[Value | None, str]:
+    return text.strip(), ""

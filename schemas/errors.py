@@ -1,0 +1,156 @@
+"""One error base. The class docstring is the message; fields fill it in; `fix` says the way out.
+
+Exit codes of the CLI: 2 bad input (nothing was spent), 3 ended with rows over the spec's allowance,
+4 halted because a provider billed over a proven bound, 5 a service is out of reach.
+"""
+
+import inspect
+
+
+class TierwiseError(Exception):
+    """Something went wrong."""
+
+    exit_code: int = 1
+    fix: str = ""
+
+    def __init__(self, *, fix: str = "", **fields: object) -> None:
+        self.fields = fields
+        self.message = inspect.cleandoc(type(self).__doc__ or "").format(**fields)
+        self.fix = fix or type(self).fix.format(**fields)
+        super().__init__(f"{self.message} {self.fix}".strip())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.fix, self.fields))
+
+
+def _rebuild(kind: type[TierwiseError], fix: str, fields: dict[str, object]) -> TierwiseError:
+    return kind(fix=fix, **fields)
+
+
+class Problem:
+    """One mistake in a spec: where it is and what to write instead."""
+
+    __slots__ = ("fix", "line", "message", "path")
+
+    def __init__(self, path: str, message: str, fix: str = "", line: int | None = None) -> None:
+        self.path, self.message, self.fix, self.line = path, message, fix, line
+
+    def __str__(self) -> str:
+        place = f"{self.path} (line {self.line})" if self.line else self.path
+        return f"{place}: {self.message}" + (f" Fix: {self.fix}" if self.fix else "")
+
+    def as_dict(self) -> dict[str, object]:
+        return {"path": self.path, "line": self.line, "message": self.message, "fix": self.fix}
+
+
+class SpecError(TierwiseError):
+    """{source}: {count} problem(s) in the job spec. Nothing was spent.
+    {listing}"""
+
+    exit_code = 2
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.problems = problems
+        listing = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
+        super().__init__(source=source, count=len(problems), listing=listing)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (SpecError, (self.fields["source"], self.problems))
+
+
+class MissingCredential(TierwiseError):
+    """Tier {tier} needs the environment variable {variable}, which is not set. Nothing was spent."""
+
+    exit_code = 2
+    fix = "export {variable}=… and run again."
+
+
+class UnpricedModel(TierwiseError):
+    """Tier {tier}: no price is known for model {model!r} ({why}). Nothing was spent."""
+
+    exit_code = 2
+    fix = "Write the tier's own price: {{input: USD per million tokens, output: …}}."
+
+
+class MissingExtra(TierwiseError):
+    """{feature} needs a package that is not installed."""
+
+    exit_code = 2
+    fix = "pip install {package}"
+
+
+class UnknownScheme(TierwiseError):
+    """No {port} for the URL {url!r}."""
+
+    exit_code = 2
+    fix = "Known: {known}."
+
+
+class UnknownJob(TierwiseError):
+    """There is no job {job!r} in this ledger."""
+
+    exit_code = 2
+    fix = "`tierwise status` lists the jobs; check TIERWISE_LEDGER and TIERWISE_LAKE."
+
+
+class JobExists(TierwiseError):
+    """Job {job!r} exists already. Nothing was spent."""
+
+    exit_code = 2
+    fix = "Give another --job, or `tierwise resume {job}`."
+
+
+class JobNotClosed(TierwiseError):
+    """Job {job!r} is {state}."""
+
+    exit_code = 2
+    fix = "Wait for it (`tierwise status {job} --watch`), or `tierwise cancel {job}` first."
+
+
+class InputError(TierwiseError):
+    """The input {path} cannot be read: {why}. Nothing was spent."""
+
+    exit_code = 2
+
+
+class LedgerUnreachable(TierwiseError):
+    """The ledger {url} is out of reach: {why}. No call was sent without a durable hold."""
+
+    exit_code = 5
+    fix = "Start it or correct TIERWISE_LEDGER, then `tierwise resume`."
+
+
+class LakeUnreachable(TierwiseError):
+    """The lake {url} cannot be used: {why}."""
+
+    exit_code = 5
+    fix = "Make it writable or correct TIERWISE_LAKE."
+
+
+class BrokerUnreachable(TierwiseError):
+    """The broker {url} is out of reach: {why}. Nothing was spent."""
+
+    exit_code = 5
+    fix = "Start it or correct TIERWISE_BROKER; `tierwise run` needs no broker."
+
+
+class UnconditionalStore(TierwiseError):
+    """The store {url} ignores conditional writes, so two workers could both commit a batch."""
+
+    exit_code = 5
+    fix = "Use a store that honours If-None-Match on PUT (AWS S3, MinIO, moto's server)."
+
+
+class NoSuchObject(TierwiseError):
+    """The lake holds no object {key!r}."""
+
+
+class LeaseLost(TierwiseError):
+    """The lease on {name} was lost to a later holder; its work is kept, nothing was committed twice."""
+
+
+class QueryRefused(TierwiseError):
+    """This statement is not allowed: {why}."""
+
+    exit_code = 2
+    fix = "`tierwise query` runs one SELECT (or EXPLAIN of one) over the views of the lake."

@@ -1,0 +1,16 @@
+"""The base of everything a person writes in YAML."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """Frozen, and refuses keys it does not know: a misspelt key is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+def name_field() -> Any:
+    """A name that is safe in paths, SQL and tables."""
+    return Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")

@@ -1,0 +1,169 @@
+"""The records that flow through a batch: query, plan, request, reply, completion, answer, vote, result."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.ids import BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
+from schemas.money import Usage
+
+Purpose = Literal["answer", "judge", "taxonomy", "audit", "embed"]
+Lane = Literal["realtime", "batch", "local"]  # local: in this process, never held or billed
+Status = Literal["answered", "review", "deferred", "cancelled", "rejected", "failed"]
+Route = Literal["rule", "learned", "explore", "student", "ladder"]
+
+# What became of a call. `presumed`: sent, outcome unknown, charged in full. `released`: known not billed.
+Outcome = Literal[
+    "ok", "truncated", "malformed", "refused", "reused", "rate_limited", "rejected", "unreachable", "presumed"
+]
+FinishReason = Literal["stop", "length", "refusal", "content_filter", "malformed", ""]
+
+Value = str | list[str] | dict[str, Any]  # an answer: one label or text; a set or path of labels; an object
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """One document to answer."""
+
+    query_id: QueryId
+    text: str  # as read; masked only on its way out
+    fields: dict[str, str] = {}  # the other columns of its row, as text
+    gold: str | None = None  # the known right answer, where the input has it; never shown to a tier
+    rejected: str | None = None  # why the row cannot be asked; it then ends as a rejected result
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first lease of a batch fixes, so that a redelivery plans alike."""
+
+    policy_version: str
+    price_of_money: float = 0.0  # λ, USD⁻¹
+    seed: int = 0
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to commit one batch, until someone takes it with a larger fence."""
+
+    job: JobId
+    generation: Generation
+    batch: BatchIndex
+    fence: Fence
+    owner: str
+    attempts: int  # leases so far without a call journalled in between; above the limit the batch is poison
+    pin: Pin
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a query stands in the taxonomy."""
+
+    category: str  # path of the node, "/"-joined; "" is the root
+    score: float  # 0..1 of the best category
+    familiar: bool  # one category clear of the rest
+    source: Literal["rule", "fast", "slow", "none"]
+    runner_up: str = ""
+    margin: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """For one query: the tiers to ask in order and when to stop."""
+
+    tiers: tuple[TierName, ...]
+    accept: tuple[float, ...]  # P(correct) from which the tier at the same position is believed
+    route: Route
+    policy_version: str
+    propensity: float | None = 1.0  # of the whole plan; None where it is not known
+    step: int = 0
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tier is asked, before it is put into a provider's wire format."""
+
+    system: str  # the same for all queries of a job, so that prompt caches hit
+    user: str  # the document, last
+    schema: dict[str, Any] | None = None  # JSON Schema of the reply, where structured output is wanted
+    labels: tuple[str, ...] = ()
+    max_output_tokens: int
+    temperature: float = 0.0
+    logprobs: bool = False
+    query_id: QueryId  # for tiers that look their answer up (recorded); never sent
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back over the wire, unread. `status` 0: nothing did."""
+
+    status: int  # HTTP status; 200 for in-process tiers
+    body: bytes = b""
+    sent: bool = True  # False: known not to have reached the provider
+    complete: bool = True  # False: cut, timed out; the outcome is unknown
+    retry_after_s: float | None = None
+    error: str = ""
+    latency_ms: int = 0
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete reply, read: text, tokens, why it ended."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage | None = None  # None: the provider did not say; the hold is then charged in full
+    confidence: float | None = None  # of the answer, 0..1, from logprobs or the tier itself
+    cost: Nano | None = None  # a cost stated by the tier itself, in place of tokens x price
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a completion parses to. `value` None: it does not, and `problem` says why."""
+
+    value: Value | None
+    confidence: float | None = None
+    problem: str = ""
+    abstained: bool = False
+
+
+class Vote(msgspec.Struct, frozen=True, kw_only=True):
+    """One judge's word on one answer."""
+
+    judge: str
+    version: int
+    score: float | None  # 0..1; None: nothing to say
+    reason: str = ""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One tier asked for one query, judged."""
+
+    tier: TierName
+    call_id: CallId | None  # None: no call came about
+    answer: Answer
+    votes: tuple[Vote, ...]
+    confidence: float  # P(correct) by the combiner
+    accepted: bool
+    reason: str  # why accepted or escalated
+    cost: Nano = Nano(0)
+    usage: Usage = Usage()
+    latency_ms: int = 0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The one final row of a query, with the steps that led to it."""
+
+    query_id: QueryId
+    status: Status
+    value: Value | None
+    confidence: float | None
+    tier: TierName | None
+    steps: tuple[Step, ...]
+    assignment: Assignment
+    plan: Plan
+    reason: str
+    finished_at: int  # Unix ms
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """The commit point of a batch: whoever creates it first wins."""
+
+    job: JobId
+    generation: Generation
+    batch: BatchIndex
+    fence: Fence
+    files: dict[str, str]  # table -> key of its part
+    rows: dict[str, int]  # table -> number of rows
+    statuses: dict[str, int]  # status -> number of results
+    tiers: dict[str, int]  # tier -> number of answers that stand on it

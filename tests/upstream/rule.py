@@ -1,0 +1,49 @@
+"""Answers by rule, for when there is no outcomes file."""
+
+import re
+from collections.abc import Mapping
+
+from tests.upstream.answers import Answer, Answers, tagged_documents
+from tests.upstream.keyed import pick, unit
+
+_GOLD = re.compile(r"\[gold=([^\]]+)\]")
+
+
+class EchoLabel:
+    """Says the gold label a text declares with the model's accuracy, else another label; always the same.
+
+    Confidence is uniform in [0.6, 1) for right answers and in [0.3, 0.8) for wrong ones. A text that declares
+    no gold gets one by hash.
+    """
+
+    def __init__(self, *, labels: tuple[str, ...], accuracy: Mapping[str, float], seed: int) -> None:
+        self.models = tuple(sorted(accuracy))
+        self._labels = labels
+        self._accuracy = dict(accuracy)
+        self._seed = seed
+
+    def find(self, model: str, message: str) -> Answer:
+        """The answer to the tagged document, else to the message from its last gold mark on."""
+        text = next(tagged_documents(message), None) or message[max(0, message.rfind("[gold=")) :]
+        mark = _GOLD.search(text)
+        gold = mark[1] if mark else pick(self._labels, self._seed, "gold", text)
+        spread = unit(self._seed, "confidence", model, text)
+        if unit(self._seed, "right", model, text) < self._accuracy[model]:
+            return Answer(text=text, content=gold, confidence=0.6 + 0.4 * spread)
+        others = tuple(label for label in self._labels if label != gold)
+        wrong = pick(others, self._seed, "wrong", model, text)
+        return Answer(text=text, content=wrong, confidence=0.3 + 0.5 * spread)
+
+
+class DefaultAnswer:
+    """A source with a fallback for documents it does not know."""
+
+    def __init__(self, source: Answers, content: str) -> None:
+        self.models = source.models
+        self._source = source
+        self._content = content
+
+    def find(self, model: str, message: str) -> Answer:
+        """The source's answer, else the default."""
+        found = self._source.find(model, message)
+        return found if found is not None else Answer(text=message, content=self._content)

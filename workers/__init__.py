@@ -1,0 +1,1 @@
+"""The only Celery code, and the inline dispatcher that needs none."""

@@ -1,0 +1,23 @@
+"""Publishing claim checks: {job, generation, batch} and nothing else. The broker carries hints."""
+
+from collections.abc import Iterable
+
+from celery import Celery
+
+from schemas.ids import BatchIndex, Generation, JobId
+from workers.app import BATCH_TASK, CLOSE_TASK
+
+
+class Dispatch:
+    """Messages may be lost, doubled or late: leases and commits make that harmless."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def batches(self, job: JobId, generation: Generation, batches: Iterable[BatchIndex]) -> None:
+        with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
+            for batch in batches:
+                self._app.send_task(BATCH_TASK, args=[job, generation, batch], producer=producer)
+
+    def close(self, job: JobId, generation: Generation) -> None:
+        self._app.send_task(CLOSE_TASK, args=[job, generation])

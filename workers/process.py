@@ -1,0 +1,49 @@
+"""What a worker process keeps: one event loop in one thread, one set of services, the jobs it has opened."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from pipeline.settings import Settings
+from pipeline.wiring import open_services, open_work
+from pipeline.work import Services, Work
+from schemas.ids import JobId
+
+T = TypeVar("T")
+
+
+class Process:
+    """The bridge from Celery's threads to asyncio: `run` is the one sync door."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._loop = _new_loop()
+        self._works: dict[JobId, asyncio.Task[Work]] = {}
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tierwise-loop", daemon=True)
+        self._thread.start()
+        self.services: Services = self.run(open_services(settings))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run on the loop thread and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run on the loop thread without waiting."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def work(self, job: JobId) -> Work:
+        """The job, opened once per process, whoever asks first."""
+        if job not in self._works or (self._works[job].done() and self._works[job].exception()):
+            self._works[job] = asyncio.create_task(open_work(self.services, job))
+        return await asyncio.shield(self._works[job])
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()

@@ -1,0 +1,57 @@
+"""The tasks: the only place where synchronous Celery meets the asynchronous pipeline."""
+
+import asyncio
+import logging
+
+from celery import Celery
+from celery.signals import worker_ready, worker_shutdown
+
+from pipeline.close import close_generation
+from pipeline.flow import take_batch
+from schemas.ids import BatchIndex, Generation, JobId
+from workers.app import BATCH_TASK, CLOSE_TASK
+from workers.dispatch import Dispatch
+from workers.process import Process
+from workers.sweeper import sweep_forever
+
+log = logging.getLogger("tierwise.worker")
+
+
+def register(app: Celery, process: Process) -> None:
+    """Give the app its tasks, bound to this process."""
+    dispatch = Dispatch(app)
+
+    @app.task(name=BATCH_TASK)
+    def batch(job: str, generation: int, index: int) -> None:
+        process.run(run_batch(process, dispatch, JobId(job), Generation(generation), BatchIndex(index)))
+
+    @app.task(name=CLOSE_TASK)
+    def close(job: str, generation: int) -> None:
+        process.run(run_close(process, JobId(job), Generation(generation)))
+
+    @worker_ready.connect(weak=False)
+    def start(**_: object) -> None:
+        process.spawn(sweep_forever(process.services, dispatch))
+
+    @worker_shutdown.connect(weak=False)
+    def stop(**_: object) -> None:
+        process.stop()
+
+
+async def run_batch(
+    process: Process, dispatch: Dispatch, job: JobId, generation: Generation, batch: BatchIndex
+) -> None:
+    """Whatever became of the batch, the message is acknowledged: what is left is published again."""
+    work = await process.work(job)
+    taken, left = await take_batch(work, generation, batch)
+    log.info("batch %s/%s/%s: %s", job, generation, batch, taken)
+    if taken == "yielded":
+        await asyncio.to_thread(dispatch.batches, job, generation, [batch])
+    elif left == 0:
+        await asyncio.to_thread(dispatch.close, job, generation)
+
+
+async def run_close(process: Process, job: JobId, generation: Generation) -> None:
+    work = await process.work(job)
+    closed = await close_generation(work, generation)
+    log.info("close %s/%s: %s", job, generation, "done" if closed else "elsewhere")
