@@ -92,7 +92,7 @@ def _wanted(row: Row, where: dict[str, str | list[str]]) -> bool:
         return True
     for name, value in where.items():
         allowed = [value] if isinstance(value, str) else value
-        if str(row.get(name)) not in allowed:
+        if row.get(name) is None or _text(row[name]) not in allowed:
             return False
     return True
 
@@ -139,7 +139,9 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
-    return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bool | int | float | list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
 
 
 def _clean(text: str) -> str:
@@ -168,7 +170,8 @@ class _Seen:
             return query
         first = self._db.execute("SELECT row FROM ids WHERE id = ?", (query.query_id,)).fetchone()[0]
         unique = QueryId(f"{query.query_id}#row-{number}")
-        self._add(unique, number)
+        while not self._add(unique, number):
+            unique = QueryId(f"{unique}#row-{number}")
         reason = f"duplicate id {query.query_id!r}, first in row {first}"
         return msgspec.structs.replace(query, query_id=unique, rejected=query.rejected or reason)
 

@@ -4,13 +4,17 @@ import csv
 import glob
 import gzip
 import sys
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import IO, Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import open_storage
@@ -75,25 +79,36 @@ def _format(path: Path) -> str | None:
 
 def columns(path: Path, kind: str) -> list[str] | None:
     """The columns of a file, where its format states them."""
-    match _kind(path, kind):
-        case "parquet":
-            return list(pq.read_schema(path).names)
-        case "csv":
-            with _open_text(path) as file:
-                return next(csv.reader(file, delimiter=_delimiter(path)), [])
-        case _:
-            return None
+    with _said_by_path(path):
+        match _kind(path, kind):
+            case "parquet":
+                return list(pq.read_schema(path).names)
+            case "csv":
+                with _open_text(path) as file:
+                    return next(csv.reader(file, delimiter=_delimiter(path)), [])
+            case _:
+                return None
 
 
 def read_rows(path: Path, kind: str) -> Iterator[Row]:
     """Rows as dicts, in the file's order, with memory that does not grow with the file."""
-    match _kind(path, kind):
-        case "csv":
-            yield from _read_csv(path)
-        case "jsonl":
-            yield from _read_jsonl(path)
-        case _:
-            yield from _read_parquet(path)
+    with _said_by_path(path):
+        match _kind(path, kind):
+            case "csv":
+                yield from _read_csv(path)
+            case "jsonl":
+                yield from _read_jsonl(path)
+            case _:
+                yield from _read_parquet(path)
+
+
+@contextmanager
+def _said_by_path(path: Path) -> Iterator[None]:
+    """A file that is not what its name says (no Parquet, a gzip cut short) is bad input, not a crash."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
+        raise InputError(path=path, why=str(error) or type(error).__name__) from None
 
 
 def _kind(path: Path, kind: str) -> str:
@@ -104,7 +119,8 @@ def _kind(path: Path, kind: str) -> str:
 
 
 def _delimiter(path: Path) -> str:
-    return "\t" if ".tsv" in path.suffixes else ","
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix != ".gz"]
+    return "\t" if suffixes[-1:] == [".tsv"] else ","
 
 
 def _open_text(path: Path) -> IO[str]:
@@ -139,8 +155,8 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                row = decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                row = decode(line.removeprefix(BOM_UTF8) if number == 1 else line)
+            except (ValueError, RecursionError) as error:
                 yield {UNREADABLE: f"line {number}: not JSON: {error}"}
                 continue
             yield row if isinstance(row, dict) else {UNREADABLE: f"line {number}: not a JSON object"}
@@ -148,5 +164,5 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 
 def _read_parquet(path: Path) -> Iterator[Row]:
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=4096):
+        for batch in file.iter_batches(batch_size=512):
             yield from batch.to_pylist()

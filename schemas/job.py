@@ -35,6 +35,10 @@ class Prompt(Model):
             raise ValueError(f"is no template: {error}; write {{{{ for a plain brace") from None
         if unknown := sorted(set(parts) - set(PROMPT_PARTS)):
             raise ValueError(f"has unknown parts {unknown}; known: {list(PROMPT_PARTS)}")
+        try:
+            template.format(**dict.fromkeys(PROMPT_PARTS, ""))
+        except (ValueError, KeyError, IndexError) as error:
+            raise ValueError(f"formats a part in a way that text does not have: {error}") from None
         return template
 
 
@@ -66,7 +70,9 @@ class ClassifyTask(TaskBase):
     mode: Literal["single", "multi", "hierarchical"] = Field(
         "single", description='hierarchical: label names are paths, "parent/child".'
     )
-    labels: list[Annotated[Label, BeforeValidator(_label)]] = Field(min_length=2)
+    labels: list[Annotated[Label, BeforeValidator(_label, json_schema_input_type=str | Label)]] = Field(
+        min_length=2
+    )
     abstain: str | None = Field(None, description="The label that says: none of the others.")
 
     @field_validator("labels", mode="before")
@@ -110,7 +116,16 @@ class ExtractTask(TaskBase):
 
 class AnswerTask(TaskBase):
     kind: Literal["answer"]
-    choices: list[str] | None = Field(None, min_length=2, description="Multiple choice; None: free text.")
+    choices: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, min_length=2, description="Multiple choice; None: free text."
+    )
+
+    @field_validator("choices")
+    @classmethod
+    def _choices_differ(cls, choices: list[str] | None) -> list[str] | None:
+        if twice := _repeated([choice.casefold() for choice in choices or []]):
+            raise ValueError(f"names a choice twice: {twice}")
+        return choices
 
 
 Task = Annotated[ClassifyTask | ExtractTask | AnswerTask, Field(discriminator="kind")]
@@ -285,7 +300,12 @@ class JobSpec(Model):
     budget: Budget
     quality: Quality | None = None
     policy: str = Field("fixed-ladder", pattern=r"^[a-z][a-z-]*(@[A-Za-z0-9.-]+)?$")
-    taxonomy: Annotated[TaxonomyUse, BeforeValidator(_taxonomy)] | None = None
+    taxonomy: (
+        Annotated[
+            TaxonomyUse, BeforeValidator(_taxonomy, json_schema_input_type=str | TaxonomySpec | TaxonomyUse)
+        ]
+        | None
+    ) = None
     output: Output = Output()
     schedule: Schedule | None = None
 

@@ -19,7 +19,9 @@ def _compiles(pattern: str) -> str:
 class Rule(Model):
     """Matches when every test it states matches; the rules of a category are alternatives."""
 
-    keywords: list[str] = Field(default=[], description="Whole words or phrases, any of them, any case.")
+    keywords: list[Annotated[str, Field(min_length=1)]] = Field(
+        default=[], description="Whole words or phrases, any of them, any case."
+    )
     regex: Annotated[str, AfterValidator(_compiles)] | None = Field(None, description="Searched in the text.")
     field: str | None = Field(None, description="A column of the row.")
     equals: str | None = Field(None, description="The value that column must have.")

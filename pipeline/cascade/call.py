@@ -84,7 +84,9 @@ class Caller:
         while (shared := self._in_flight.get(identity)) is not None:
             asked = await asyncio.shield(shared)
             if asked.completion is not None:
-                return msgspec.structs.replace(asked, cost=Nano(0), reused=True, call_id=self._new_id())
+                return msgspec.structs.replace(
+                    asked, cost=Nano(0), usage=Usage(), latency_ms=0, reused=True, call_id=self._new_id()
+                )
         future: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
         self._in_flight[identity] = future
         asked = Asked(completion=None, problem="abandoned")
@@ -154,9 +156,9 @@ class _Attempts:
         self._next = 0  # number of the next attempt
 
     async def __call__(self) -> tuple[Asked, Decision]:
-        if self._caller.time_is_up:
-            raise Yielded
         async with self._rung.slots:
+            if self._caller.time_is_up:
+                raise Yielded
             return await self._once()
 
     async def persist(self, first: Decision) -> tuple[Asked, Decision]:
@@ -221,7 +223,8 @@ class _Attempts:
         if decision.kind == "change":
             self._change(reply)
         problem = f"{decision.outcome}: {reply.error or f'HTTP {reply.status}'}"
-        return Asked(completion=None, outcome=decision.outcome, problem=problem[:300]), decision
+        asked = Asked(completion=None, outcome=decision.outcome, call_id=held.call_id, problem=problem[:300])
+        return asked, decision
 
     def _held_amount(self) -> int:
         return self._rung.provider.bound(self._request)

@@ -38,7 +38,7 @@ def decide(reply: Reply, request: Request, attempt: int, random: Callable[[], fl
 
 def backoff(attempt: int, random: Callable[[], float], at_least_s: float | None = None) -> float:
     """Full jitter over a doubling window; what the provider asked for is a floor, never cut short."""
-    window: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**attempt)
+    window: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(attempt, 30))
     return (at_least_s or 0.0) + random() * window
 
 

@@ -14,7 +14,7 @@ from pipeline.task.parse import Parser
 from pipeline.task.prompt import JobPrompt
 from schemas.ids import Nano, TierName
 from schemas.money import Usage
-from schemas.records import Answer, Assignment, Completion, Plan, Query, Result, Status, Step, Value
+from schemas.records import Answer, Assignment, Plan, Query, Result, Status, Step, Value, Vote
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,9 +98,11 @@ async def _judge(
     position: int,
 ) -> Step:
     answer = vote([_parsed(asking, each) for each in asked])
-    completion = asked[0].completion or Completion(text="", finish_reason="")
-    case = Case(query=query, tier=rung.name, answer=answer, completion=completion, before=before)
-    votes = tuple([await judge.score(case) for judge in asking.judges]) if asked[0].completion else ()
+    completion = next((each.completion for each in asked if each.completion is not None), None)
+    votes: tuple[Vote, ...] = ()
+    if completion is not None:
+        case = Case(query=query, tier=rung.name, answer=answer, completion=completion, before=before)
+        votes = tuple([await judge.score(case) for judge in asking.judges])
     confidence = combine(votes, rung.trust) if answer.value is not None else 0.0
     accepted, reason = _verdict(asking, answer, confidence, plan, position)
     return Step(

@@ -49,7 +49,7 @@ async def merge_final(
 
     `parts` hold this generation's rows. Rows of earlier generations stay, except those of the queries found
     in `replaced_by` (this generation's `results` parts). Every row gets this `generation`. Streams, spills,
-    and gives the same rows in the same order when repeated. Publish `jobs` last: it closes the live views.
+    and gives the same rows when repeated, in any order. Publish `jobs` last: it closes the live views.
     Raises NoSuchObject for a missing part, LeaseLost when a later generation was published already.
     """
     async with scratch(storage) as folder:

@@ -2,7 +2,7 @@
 -- `replaced` the queries whose earlier rows give way; {columns} casts each to its declared type.
 
 -- name: merge
--- Rows already published for this generation are dropped first, so that merging twice gives the same file.
+-- Rows already published for this generation are dropped first, so that merging twice gives the same rows.
 COPY (
     SELECT {columns} FROM (
         SELECT * FROM old ANTI JOIN replaced USING (query_id) WHERE asked_in <> {generation}

@@ -35,8 +35,10 @@ class MemoryStorage:
 
     async def create(self, key: str, data: bytes) -> bool:
         with self._lock:
-            mine = bytes(data)
-            return self.objects.setdefault(check_key(key), mine) is mine
+            if check_key(key) in self.objects:
+                return False
+            self.objects[key] = bytes(data)
+            return True
 
     async def publish(self, key: str, source: Path) -> None:
         await self.write(key, await asyncio.to_thread(source.read_bytes))

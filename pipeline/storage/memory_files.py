@@ -10,36 +10,38 @@ from fsspec.spec import AbstractFileSystem
 class MemoryFiles(AbstractFileSystem):  # type: ignore[misc]
     """Read-only; sees later writes, as a real store would."""
 
-    protocol = "memory"
     cachable = False
 
-    def __init__(self, objects: dict[str, bytes]) -> None:
+    def __init__(self, objects: dict[str, bytes], root: str = "memory://lake") -> None:
         super().__init__()
+        self.protocol, _, self._root = root.partition("://")
         self._objects = objects
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        return path.removeprefix("memory://").removeprefix("lake").strip("/")
+        return path.rpartition("://")[2].strip("/")
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """Entries of a folder, or the file itself."""
-        path = self._strip_protocol(path)
-        found = {name: self._entry(name) for name in self._below(path)}
+        found = [self._entry(key) for key in sorted(self._below(self._key(path)))]
         if not found:
             raise FileNotFoundError(path)
-        return list(found.values()) if detail else sorted(found)
+        return found if detail else [entry["name"] for entry in found]
 
-    def _below(self, path: str) -> set[str]:
-        if path in self._objects:
-            return {path}
-        start = f"{path}/" if path else ""
-        below = (key for key in list(self._objects) if key.startswith(start))
-        return {start + key[len(start) :].partition("/")[0] for key in below}
+    def _key(self, path: str) -> str:
+        return self._strip_protocol(path).removeprefix(self._root).strip("/")
 
-    def _entry(self, name: str) -> dict[str, Any]:
-        data = self._objects.get(name)
+    def _below(self, key: str) -> set[str]:
+        if key in self._objects:
+            return {key}
+        start = f"{key}/" if key else ""
+        below = (other for other in list(self._objects) if other.startswith(start))
+        return {start + other[len(start) :].partition("/")[0] for other in below}
+
+    def _entry(self, key: str) -> dict[str, Any]:
+        data = self._objects.get(key)
         kind = "directory" if data is None else "file"
-        return {"name": name, "type": kind, "size": 0 if data is None else len(data)}
+        return {"name": f"{self._root}/{key}", "type": kind, "size": 0 if data is None else len(data)}
 
     def modified(self, path: str) -> datetime:
         """Always now: nothing read before is trusted again."""
@@ -47,6 +49,6 @@ class MemoryFiles(AbstractFileSystem):  # type: ignore[misc]
 
     def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> io.BytesIO:
         try:
-            return io.BytesIO(self._objects[self._strip_protocol(path)])
+            return io.BytesIO(self._objects[self._key(path)])
         except KeyError:
             raise FileNotFoundError(path) from None

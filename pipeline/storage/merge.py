@@ -61,6 +61,7 @@ def session(lake: str, folder: Path, memory: str = MEMORY) -> Iterator["duckdb.D
     try:
         with duckdb.connect(config=settings) as connection:
             connection.execute("SET enable_progress_bar = false")
+            connection.execute("SET preserve_insertion_order = false")  # twice as fast, and flat in memory
             yield connection
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         why = f"merging its tables failed: {str(error).splitlines()[0]}"

@@ -1,6 +1,7 @@
 """The lake in an S3 bucket. A put is atomic there; `create` is a put that must find nothing."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ T = TypeVar("T")
 _CHUNK = 2**20
 _PART = 16 * 2**20  # of a multipart upload; S3 allows 10,000 of them
 _MOST_PARTS = 9_000
+_FLAT: dict[str, int] = {"max_concurrency": 4, "max_io_queue": 4}  # a queue of 100 parts would be gigabytes
 _EXISTS = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _CONFLICTS_BORNE = 8
@@ -60,14 +62,16 @@ class S3Storage:
 
     async def write(self, key: str, data: bytes) -> None:
         async with self._asked(key) as (client, at):
-            await client.put_object(**at, Body=data)
+            await client.put_object(**at, Body=_body(data))
 
     async def create(self, key: str, data: bytes) -> bool:
         writer = uuid4().hex
         async with self._asked(key) as (client, at):
             for turn in range(_CONFLICTS_BORNE):
                 try:
-                    await client.put_object(**at, Body=data, IfNoneMatch="*", Metadata={"writer": writer})
+                    await client.put_object(
+                        **at, Body=_body(data), IfNoneMatch="*", Metadata={"writer": writer}
+                    )
                     return True
                 except ClientError as error:
                     if code(error) in _EXISTS:
@@ -82,7 +86,7 @@ class S3Storage:
     async def publish(self, key: str, source: Path) -> None:
         size = (await asyncio.to_thread(source.stat)).st_size
         transfer = TransferConfig(
-            multipart_threshold=_PART, multipart_chunksize=max(_PART, size // _MOST_PARTS), max_concurrency=4
+            multipart_threshold=_PART, multipart_chunksize=max(_PART, size // _MOST_PARTS), **_FLAT
         )
         async with self._asked(key) as (client, at):
             await client.upload_file(str(source), at["Bucket"], at["Key"], Config=transfer)
@@ -167,15 +171,20 @@ async def _whole(get: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwar
     return await tries(get, *args, **kwargs)
 
 
+def _body(data: bytes) -> io.BytesIO | bytes:
+    """aiohttp warns about bytes beyond a mebibyte and wants a file object."""
+    return io.BytesIO(data) if len(data) > 2**20 else data
+
+
 async def _get(client: Any, at: dict[str, str]) -> bytes:
-    reply = await client.get_object(**at)
-    async with reply["Body"] as body:
+    body = (await client.get_object(**at))["Body"]
+    async with body:
         return bytes(await body.read())
 
 
 async def _get_into(client: Any, at: dict[str, str], target: Path) -> None:
-    reply = await client.get_object(**at)
-    async with reply["Body"] as body:
+    body = (await client.get_object(**at))["Body"]
+    async with body:  # "as body" would be aiohttp's response, whose errors and length check differ
         with await asyncio.to_thread(target.open, "wb") as file:
             while chunk := await body.read(_CHUNK):
                 await asyncio.to_thread(file.write, chunk)

@@ -8,14 +8,18 @@ if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
 
+_LISTED_S = 1.0  # DuckDB asks for a file's size and age a dozen times a query; a listing answers them all
+
+
 def open_files(location: Location) -> "S3FileSystem":
-    """Caches no listings: parts come and go. A file replaced while it is read is an error, never a mix."""
+    """A file replaced while it is read, or within a second of its listing, is an error and never a mix."""
     from s3fs import S3FileSystem
 
     return S3FileSystem(
         endpoint_url=location.endpoint_url,
         client_kwargs={"region_name": location.client_options()["region_name"]},
         config_kwargs=location.config_options(),
-        use_listings_cache=False,
+        use_listings_cache=True,
+        listings_expiry_time=_LISTED_S,
         skip_instance_cache=True,
     )

@@ -42,9 +42,7 @@ _NO_COMMIT = Commit(
 
 async def prepare_lake(storage: Storage) -> None:
     """Make what every view needs to bind. Idempotent, and safe in many processes at once."""
-    schemas = [(lake.empty(table), schema) for table, schema in TABLES.items()]
-    schemas += [(lake.empty_live(table), TABLES[table]) for table in BATCH_TABLES]
-    await asyncio.gather(*(_write_schema(storage, key, schema) for key, schema in schemas))
+    await asyncio.gather(*(_write_schema(storage, key, schema) for key, schema in _schemas()))
     await storage.create(lake.empty_commit(), msgspec.json.encode(_NO_COMMIT))
     await storage.create(VIEWS, view_script(storage).encode())
     if isinstance(storage, LocalStorage) and not storage.path(DATABASE).exists():
@@ -68,8 +66,7 @@ def connect(storage: Storage) -> "duckdb.DuckDBPyConnection":
     connection = duckdb.connect()
     try:
         connection.execute("SET enable_progress_bar = false")
-        _open_files(connection, storage)
-        connection.execute(view_script(storage))
+        _make_views(connection, storage)
     except (duckdb.Error, OSError) as error:
         connection.close()
         why = f"its tables cannot be read ({_reason(error)})"
@@ -103,9 +100,7 @@ async def _write_schema(storage: Storage, key: str, schema: pa.Schema) -> None:
         known = None
     if known is not None and set(schema.names) <= set(known.names):
         return
-    buffer = io.BytesIO()
-    pq.write_table(schema.empty_table(), buffer, compression="zstd")
-    await storage.write(key, buffer.getvalue())
+    await storage.write(key, _empty_file(schema))
 
 
 def _root(storage: Storage) -> str:
@@ -125,18 +120,42 @@ def _s3(storage: Storage) -> "S3Storage":
     return storage
 
 
-def _open_files(connection: "duckdb.DuckDBPyConnection", storage: Storage) -> None:
+def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage) -> None:
     """DuckDB's own httpfs is a download, so files that are not local come through fsspec."""
-    if isinstance(storage, LocalStorage):
-        return
-    if isinstance(storage, MemoryStorage):
-        from pipeline.storage.memory_files import MemoryFiles
+    from pipeline.storage.memory_files import MemoryFiles
 
+    if isinstance(storage, MemoryStorage):
         connection.register_filesystem(MemoryFiles(storage.objects))
+    if isinstance(storage, LocalStorage | MemoryStorage):
+        connection.execute(view_script(storage))
         return
     from pipeline.storage.s3_files import open_files
 
-    connection.register_filesystem(open_files(_s3(storage).location))
+    location = _s3(storage).location
+    files = open_files(location)
+    if not files.exists(f"{location.url}/{lake.empty('jobs')}"):
+        raise FileNotFoundError("it has not been made yet")
+    # Making a view reads its files, some hundred requests in all; an empty lake in memory stands in.
+    connection.register_filesystem(MemoryFiles(_empty_lake(), location.url))
+    connection.execute(view_script(storage))
+    connection.unregister_filesystem("s3")
+    connection.register_filesystem(files)
+
+
+def _empty_lake() -> dict[str, bytes]:
+    made = {key: _empty_file(schema) for key, schema in _schemas()}
+    return made | {lake.empty_commit(): msgspec.json.encode(_NO_COMMIT)}
+
+
+def _schemas() -> list[tuple[str, pa.Schema]]:
+    final = [(lake.empty(table), schema) for table, schema in TABLES.items()]
+    return final + [(lake.empty_live(table), TABLES[table]) for table in BATCH_TABLES]
+
+
+def _empty_file(schema: pa.Schema) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(schema.empty_table(), buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _database(storage: Storage) -> bytes:

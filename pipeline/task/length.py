@@ -16,16 +16,18 @@ def estimated_tokens(text: str) -> int:
 
 def fit(text: str, limit: int, how: str) -> list[str]:
     """The text as parts of at most `limit` estimated tokens; more than one only for split_and_vote.
-    An empty list: too long, and `how` is reject."""
+    An empty list: too long, and `how` is reject, or there is no room for a single character."""
     if len(text) * 4 <= limit * BYTES_PER_TOKEN or estimated_tokens(text) <= limit:
         return [text]
     size = limit * BYTES_PER_TOKEN
+    if size < 4:  # UTF-8's longest character
+        return []
     match how:
         case "head":
             return [_head(text, size)]
         case "head_tail":
             half = (size - len(_GAP.encode())) // 2
-            return [_head(text, half) + _GAP + _tail(text, half)]
+            return [_head(text, half) + _GAP + _tail(text, half)] if half > 0 else [_head(text, size)]
         case "split_and_vote":
             return _split(text, size)
         case _:
@@ -65,4 +67,5 @@ def vote(answers: Sequence[Answer]) -> Answer:
     if not weights:
         return next((answer for answer in answers if answer.value is not None), answers[0])
     best = max(weights, key=lambda key: weights[key])
-    return Answer(value=values[best], confidence=weights[best] / sum(weights.values()))
+    total = sum(weights.values())
+    return Answer(value=values[best], confidence=weights[best] / total if total else 0.0)

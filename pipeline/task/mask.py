@@ -1,7 +1,8 @@
 """Personal data is replaced before anything is sent or journalled, and put back into the result."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from schemas.records import Value
@@ -16,20 +17,21 @@ _ORDER = ("email", "iban", "card", "phone")  # the more specific first: a card n
 
 
 def mask(text: str, kinds: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The text with placeholders, and what each stands for. Equal values get equal placeholders."""
+    """The text with placeholders, and what each stands for. Equal values get equal placeholders, and none
+    that the text holds already."""
+    original = text
     restored: dict[str, str] = {}
     names: dict[str, str] = {}
 
     for kind in _ORDER:
         if kind not in kinds:
             continue
+        free = (f"[{kind.upper()}_{number}]" for number in count(1))
 
-        def replace(match: re.Match[str], kind: str = kind) -> str:
+        def replace(match: re.Match[str], free: Iterator[str] = free) -> str:
             value = match.group()
             if value not in names:
-                names[value] = (
-                    f"[{kind.upper()}_{sum(name.startswith(f'[{kind.upper()}_') for name in restored) + 1}]"
-                )
+                names[value] = next(name for name in free if name not in original)
                 restored[names[value]] = value
             return names[value]
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ from schemas.job import AnswerTask, ClassifyTask, ExtractTask, Task
 from schemas.records import Answer, Completion, Value
 
 Parser = Callable[[Completion], Answer]
-_FENCE = re.compile(r"^```[a-zA-Z]*\s*|\s*```$")
-_LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:label|answer|category|class)\s*(?:is)?\s*[:=]?\s*", re.I)
+_FENCE = re.compile(r"^```(?:[a-zA-Z]*\s*\n)?\s*|\s*```$")
+_LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:label|answer|category|class)\b\s*(?:is\b)?\s*[:=]?\s*", re.I)
+_BULLET = re.compile(r"^\s*[-*]\s+")
 _KEYS = ("label", "labels", "answer", "category", "class", "value")
 
 
@@ -60,32 +62,47 @@ def _one_label(task: ClassifyTask) -> Read:
 def _one_of(names: list[str], paths: bool = False) -> Read:
     exact = set(names)
     folded = _folded(names, paths)
-    words = {name: re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.I) for name in names}
+    words = {name: _word(name) for name in names}
 
     def read(text: str) -> tuple[Value | None, str]:
         if text in exact:  # the common case, before any work
             return text, ""
         said = _scalar(text)
-        if found := folded.get(_fold(said)) or folded.get(_fold(_LEAD.sub("", said))):
-            return found, ""
-        mentioned = [name for name, word in words.items() if word.search(said)]
-        longest = [
-            name for name in mentioned if not any(name != o and name.lower() in o.lower() for o in mentioned)
-        ]
-        if len(longest) == 1 and len(said) <= 200:
-            return longest[0], ""
+        for form in (said, _LEAD.sub("", said)):
+            if found := form if form in exact else folded.get(_fold(form)):
+                return found, ""
+        if len(said) <= 200 and len(named := _named(words, said)) == 1:
+            return named.pop(), ""
         return None, f"outside the label set: {said[:60]!r}"
 
     return read
 
 
+def _word(name: str) -> re.Pattern[str]:
+    """The name as a whole word; a number not as a part of another number."""
+    before = r"(?<![\w+-])(?<!\d[.,])" if name[0].isdigit() else r"(?<!\w)"
+    after = r"(?!\w|[.,]\d)" if name[-1].isdigit() else r"(?!\w)"
+    return re.compile(before + re.escape(name) + after, re.I)
+
+
+def _named(words: dict[str, re.Pattern[str]], said: str) -> set[str]:
+    """The names a sentence holds, less those that only stand inside a longer one."""
+    spans = [(*each.span(), name) for name, word in words.items() for each in word.finditer(said)]
+    return {
+        name
+        for start, end, name in spans
+        if not any(first <= start and end <= last and end - start < last - first for first, last, _ in spans)
+    }
+
+
 def _many_labels(task: ClassifyTask) -> Read:
     names = [label.name for label in task.labels]
+    exact = set(names)
     folded = _folded(names, paths=False)
 
     def read(text: str) -> tuple[Value | None, str]:
         said = _listed(text)
-        found = [folded.get(_fold(each)) for each in said]
+        found = [each if each in exact else folded.get(_fold(each)) for each in said]
         if None in found:
             return None, f"outside the label set: {said[found.index(None)][:60]!r}"
         chosen = [name for name in names if name in found]
@@ -97,12 +114,16 @@ def _many_labels(task: ClassifyTask) -> Read:
 
 
 def _folded(names: list[str], paths: bool) -> dict[str, str]:
-    folded = {_fold(name): name for name in names}
+    """Names by their folded form, as far as that says which one is meant."""
+    forms = Counter(_fold(name) for name in names)
+    folded = {_fold(name): name for name in names if forms[_fold(name)] == 1}
     if paths:  # a leaf alone is enough where it is the only one of that name
-        leaves = [_fold(name.rsplit("/", 1)[-1]) for name in names]
-        for leaf, name in zip(leaves, names, strict=True):
-            if leaves.count(leaf) == 1:
-                folded.setdefault(leaf, name)
+        leaves = Counter(_fold(name.rsplit("/", 1)[-1]) for name in names)
+        for name in names:
+            leaf = _fold(name.rsplit("/", 1)[-1])
+            if leaves[leaf] == 1 and leaf not in forms:
+                folded[leaf] = name
+    folded.pop("", None)
     return folded
 
 
@@ -116,12 +137,16 @@ def _decode(text: str) -> Any:
     text = _FENCE.sub("", text.strip())
     try:
         return json.loads(text)
+    except RecursionError:
+        return None
     except ValueError:
         pass
     decoder = json.JSONDecoder()
     for match in re.finditer(r"[{\[]", text):
         try:
             return decoder.raw_decode(text, match.start())[0]
+        except RecursionError:
+            return None
         except ValueError:
             continue
     return None
@@ -150,7 +175,8 @@ def _listed(text: str) -> list[str]:
         data = [data]
     if isinstance(data, list) and all(isinstance(each, str) for each in data):
         return list(data)
-    return [part for part in re.split(r"[,;\n]", _FENCE.sub("", text.strip())) if part.strip(" -*")]
+    parts = re.split(r"[,;\n]", _FENCE.sub("", text.strip()))
+    return [_BULLET.sub("", part) for part in parts if part.strip(" -*")]
 
 
 def _object_reader(task: ExtractTask) -> Read:
@@ -162,12 +188,22 @@ def _object_reader(task: ExtractTask) -> Read:
         data = _decode(text)
         if not isinstance(data, dict):
             return None, "holds no JSON object"
+        if not _is_unicode(data):
+            return None, "holds half a surrogate pair: not Unicode"
         error = next(iter(validator.iter_errors(data)), None)
         if error is not None:
             return None, f"does not follow the schema at {error.json_path}: {error.message[:80]}"
         return data, ""
 
     return read
+
+
+def _is_unicode(data: Any) -> bool:
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _free_text(text: str) -> tuple[Value | None, str]:

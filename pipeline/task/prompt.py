@@ -120,9 +120,14 @@ def _output_limit(task: Task) -> int:
     wrapper = 24
     match task:
         case ClassifyTask():
-            sizes = [len(label.name.encode()) + 4 for label in task.labels]
+            sizes = [_longest_form(label.name) for label in task.labels]
             return wrapper + (sum(sizes) if task.mode == "multi" else max(sizes))
         case ExtractTask():
             return 1024
         case AnswerTask():
-            return wrapper + max(len(choice.encode()) for choice in task.choices) if task.choices else 512
+            return wrapper + max(map(_longest_form, task.choices)) if task.choices else 512
+
+
+def _longest_form(name: str) -> int:
+    """Bytes of a name in a list of an indented JSON reply, its non-ASCII characters escaped."""
+    return len(json.dumps(name)) + len(",\n    ")

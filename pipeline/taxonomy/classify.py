@@ -36,8 +36,14 @@ class Taxonomy:
     def with_slow(
         self, queries: Sequence[Query], assigned: Sequence[Assignment], said: Mapping[int, tuple[int, float]]
     ) -> list[Assignment]:
-        """Assignments again, with the slow classifier's word (row -> node index, probability) mixed in."""
-        rows = sorted(said)
+        """Assignments again, with the slow classifier's word (row -> node index, probability) mixed in.
+        What a rule called sensitive stays so, whatever a model says."""
+        guarded = {node.path for node in self.nodes if node.sensitive}
+        rows = [
+            row
+            for row in sorted(said)
+            if assigned[row].source != "rule" or assigned[row].category not in guarded
+        ]
         fast = self._fast.probabilities([queries[row].text for row in rows])
         joined = list(assigned)
         for position, row in enumerate(rows):

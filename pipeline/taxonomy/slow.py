@@ -44,7 +44,7 @@ def read_category(nodes: list[Node], completion: Completion) -> tuple[int, float
 
         try:
             said = str(msgspec.json.decode(said.encode()).get("category", ""))
-        except (msgspec.DecodeError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return None
     for index, node in enumerate(nodes):
         if said.casefold() == node.path.casefold():

@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 from pipeline.ledger.sql.store import SCHEMA_LOCK
 from pipeline.ledger.sql.tables import metadata
 
+_DEFAULTS = {"connect_timeout": "5", "application_name": "tierwise"}  # where the URL says nothing
 _SETTINGS = (
     "SET synchronous_commit = on",
     "SET lock_timeout = '20s'",
@@ -59,9 +60,11 @@ class PostgresStore:
         return self._engine().execution_options(isolation_level="AUTOCOMMIT").connect()
 
     def _engine(self) -> Engine:
-        engine = create_engine(
-            self._url, poolclass=NullPool, hide_parameters=True, connect_args={"connect_timeout": 5}
-        )
+        url = self._url
+        for option, value in _DEFAULTS.items():
+            if option not in url.query:
+                url = url.update_query_dict({option: value})
+        engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
         event.listen(engine, "connect", self._prepare)
         return engine
 

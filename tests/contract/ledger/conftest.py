@@ -19,7 +19,7 @@ POSTGRESQL = os.environ.get("TIERWISE_TEST_POSTGRESQL", "postgresql://postgres@1
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL URL with a schema of its own; where the service is missing the tests are skipped, in CI not."""
+    """A URL with a schema of its own; without the service the tests are skipped, in CI they fail."""
     schema = f"ledger_{uuid.uuid4().hex[:12]}"
     engine = create_engine(POSTGRESQL.replace("postgresql://", "postgresql+psycopg://"))
     try:

@@ -10,7 +10,6 @@ from schemas.ids import (
     AccountId,
     BatchIndex,
     CallId,
-    Fence,
     Generation,
     JobId,
     Nano,
@@ -30,8 +29,8 @@ class Desk:
     """One job of one ledger, with shorthands."""
 
     ledger: Ledger
-    job: JobId = JobId("job")
-    account: AccountId = AccountId("job")
+    job: JobId
+    account: AccountId
     now: int = 1_000_000
     drawn: "itertools.count[int]" = field(default_factory=itertools.count)
 
@@ -130,6 +129,3 @@ def total(rows: Iterable[CallRow]) -> tuple[float, float, float]:
     held = sum(row.held for row in listed if row.outcome is None)
     presumed = sum(row.cost for row in listed if row.presumed)
     return spent / USD, held / USD, presumed / USD
-
-
-__all__ = ["PIN", "TTL", "USD", "Desk", "Fence", "ended", "hash_of", "nano", "total"]

@@ -59,27 +59,31 @@ async def test_a_hold_that_can_never_fit_is_denied_with_the_account_by_name(desk
         assert told in answer.detail
 
 
-async def test_those_who_wait_are_served_in_order(desk: Desk) -> None:
-    # Given all money held, and a large hold waiting before small ones
+async def test_nobody_overtakes_a_large_hold_that_waits(desk: Desk) -> None:
+    # Given $3 and $2 held, a hold of $4 waiting, and small ones behind it
     lease = await desk.lease()
-    first = await desk.held(lease, 5.0)
-    order: list[str] = []
+    three, two = await desk.held(lease, 3.0), await desk.held(lease, 2.0)
+    order: list[float] = []
 
-    async def ask(name: str, usd: float) -> None:
+    async def ask(usd: float) -> None:
         answer = await desk.ledger.hold(desk.intent(lease, usd))
-        order.append(name)
+        order.append(usd)
         assert isinstance(answer, Held)
         await desk.ledger.settle(ended(answer, 0.0, "rate_limited"))
 
     waiting = []
-    for name, usd in (("large", 4.0), ("small 1", 1.5), ("small 2", 1.5)):
-        waiting.append(asyncio.create_task(ask(name, usd)))
+    for usd in (4.0, 1.5, 1.0):
+        waiting.append(asyncio.create_task(ask(usd)))
         await asyncio.sleep(0.01)
+    # When $2 come back, which is enough for a small one only, then it keeps its place
+    await desk.ledger.settle(ended(two, 0.0, "rejected"))
+    waiting.append(asyncio.create_task(ask(0.5)))
+    await asyncio.sleep(0.1)
     assert not order
-    # When the money comes back, then the large one is not overtaken
-    await desk.ledger.settle(ended(first, 0.5))
+    # and when the rest comes back, the large one is first
+    await desk.ledger.settle(ended(three, 0.5))
     await asyncio.gather(*waiting)
-    assert order[0] == "large"
+    assert order[0] == 4.0
 
 
 async def test_raising_the_cap_lets_a_waiting_hold_through(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Four processes on one ledger under a tight cap: never above it, and every cent in its place."""
+"""Four processes, two jobs, one team with a tight cap: never above it, and every cent in its place."""
 
 import asyncio
 import multiprocessing
@@ -9,7 +9,7 @@ import uuid
 from pipeline.ledger.sql.ledger import SqlLedger
 from pipeline.ports.ledger import Denied, Known
 from schemas.ids import AccountId, JobId
-from tests.contract.ledger.desk import USD, Desk, ended, total
+from tests.contract.ledger.desk import USD, Desk, ended, nano, total
 
 PROCESSES, CALLERS, CALLS = 4, 16, 12
 CAP = 12.0
@@ -19,10 +19,15 @@ def worker(url: str, name: str, number: int, results: "multiprocessing.Queue[tup
     results.put(asyncio.run(_spend(url, name, number)))
 
 
+def job_of(name: str, number: int) -> JobId:
+    return JobId(f"{name}-{number % 2}")
+
+
 async def _spend(url: str, name: str, number: int) -> tuple[int, int, int]:
-    """Calls paid, shared and denied by this process; of each ten, three ask what the other processes ask."""
+    """Calls paid, shared and denied by this process; of each ten, three ask what others ask."""
     ledger = SqlLedger(url)
-    desk = Desk(ledger, JobId(name), AccountId(name))
+    job = job_of(name, number)
+    desk = Desk(ledger, job, AccountId(job))
     lease = await desk.lease(number, owner=f"worker-{number}")
     dice = random.Random(number)
     paid = shared = denied = 0
@@ -50,13 +55,18 @@ async def _spend(url: str, name: str, number: int) -> tuple[int, int, int]:
 
 
 async def test_four_processes_never_pass_the_cap(durable_url: str, name: str) -> None:
-    # Given $12 and four processes that would spend $38.40
+    # Given a team with $12, and two jobs of two processes each that would spend about $30
     ledger = SqlLedger(durable_url)
-    desk = await Desk(ledger, JobId(name), AccountId(name)).open(CAP, batches=PROCESSES)
+    await ledger.open_account(AccountId(name), nano(CAP))
+    jobs = [job_of(name, number) for number in range(2)]
+    desks = [Desk(ledger, job, AccountId(job)) for job in jobs]
+    for desk in desks:
+        await desk.open(CAP, batches=PROCESSES, parent=AccountId(name))
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[tuple[int, int, int]] = context.Queue()
     workers = [
-        context.Process(target=worker, args=(durable_url, name, number, results)) for number in range(PROCESSES)
+        context.Process(target=worker, args=(durable_url, name, number, results))
+        for number in range(PROCESSES)
     ]
     for process in workers:
         process.start()
@@ -75,16 +85,15 @@ async def test_four_processes_never_pass_the_cap(durable_url: str, name: str) ->
     # and in the end what was paid, what was journalled and what the account says agree to the cent
     paid, shared, denied = (sum(column) for column in zip(*told, strict=True))
     assert paid + shared + denied == PROCESSES * CALLERS * CALLS
-    rows = await desk.rows()
-    assert await desk.money() == total(rows.values())
+    for desk in desks:
+        assert await desk.money() == total((await desk.rows()).values())
+    rows = [row for desk in desks for row in (await desk.rows()).values()]
     account = await ledger.account(AccountId(name))
     assert account is not None
     assert (account.spent, account.held) == (paid * USD // 20, 0)
     assert denied
     assert CAP * USD - account.spent < USD // 10
     # and no request was answered twice
-    hashes = [row.request_hash for row in rows.values()]
-    assert len(set(hashes)) == len(hashes) == paid
+    asked = [(row.job, row.request_hash) for row in rows]
+    assert len(set(asked)) == len(asked) == paid
     await ledger.close()
-
-

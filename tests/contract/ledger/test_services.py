@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
@@ -40,7 +41,7 @@ async def test_two_ledgers_free_money_for_each_other(durable_url: str, name: str
     one, two = SqlLedger(durable_url), SqlLedger(durable_url)
     desk, other = await opened(one, name), Desk(two, JobId(f"job-{name}"), AccountId(f"account-{name}"))
     held = await desk.held(await desk.lease(0), 5.0)
-    intent = other.intent(await other.lease(1), 1.0, call=f"other-{name}")
+    intent = other.intent(await other.lease(1), 1.0, request="another", call=f"other-{name}")
     waiting = asyncio.create_task(two.hold(intent))
     await asyncio.sleep(0.02)
     assert not waiting.done()
@@ -65,7 +66,9 @@ async def test_an_equal_request_of_another_process_is_waited_for(durable_url: st
     await two.close()
 
 
-async def test_money_of_a_holder_that_never_comes_back_is_charged_in_the_end(durable_url: str, name: str) -> None:
+async def test_money_of_a_holder_that_never_comes_back_is_charged_in_the_end(
+    durable_url: str, name: str
+) -> None:
     # Given a batch whose holder died with all the money, and whose lease ran out
     time = [1_000_000]
     ledger = SqlLedger(durable_url, lambda: time[0], orphan_after_s=0.2)
@@ -88,19 +91,18 @@ async def test_money_of_a_holder_that_never_comes_back_is_charged_in_the_end(dur
 
 
 async def test_a_lost_connection_is_made_again(postgresql: str, name: str) -> None:
-    ledger = SqlLedger(postgresql)
+    ledger = SqlLedger(f"{postgresql}&application_name={name}")
     desk = await opened(ledger, name)
     lease = await desk.lease()
-    engine = create_engine(make_url(postgresql).set(drivername="postgresql+psycopg").difference_update_query(["schema"]))
-    kill = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = :name")
-    mine = text("UPDATE pg_stat_activity SET application_name = ''")
-    assert mine is not None
+    server = make_url(postgresql).set(drivername="postgresql+psycopg").difference_update_query(["schema"])
+    engine = create_engine(server)
+    kill = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name")
     # When the server ends all its connections in the middle of the work, time and again
-    for _ in range(5):
+    for turn in range(5):
         asked = [asyncio.create_task(desk.ledger.hold(desk.intent(lease, 0.01))) for _ in range(20)]
-        await asyncio.sleep(0.003)
+        await asyncio.sleep(0.001 * turn)
         with engine.begin() as connection:
-            connection.execute(kill, {"name": ledger.url})
+            assert connection.execute(kill, {"name": name}).all()
         for answer in await asyncio.gather(*asked):
             assert isinstance(answer, Held)
             await ledger.settle(ended(answer, 0.01))
@@ -153,7 +155,7 @@ async def test_text_that_a_database_does_not_take_fails_alone(durable_url: str, 
     # Then only that one fails, and the error text is cleaned
     assert [isinstance(answer, Held) for answer in answers] == [True, False, True]
     settlement = ended(asked[0].call_id, 0.1, "rejected")
-    assert await ledger.settle(type(settlement)(call_id=asked[0].call_id, outcome="rejected", cost=settlement.cost, error="\x00\ud800!"))
+    assert await ledger.settle(msgspec.structs.replace(settlement, error="\x00\ud800!"))
     assert (await desk.rows())[asked[0].call_id].error.endswith("!")
     await ledger.close()
 

@@ -168,7 +168,12 @@ async def test_the_journal_gives_back_what_it_was_told(desk: Desk) -> None:
     await desk.ledger.settle(ended(held, 0.3, "refused"))
     (row,) = await desk.ledger.calls(desk.job, lease.generation, lease.batch)
     assert (row.call_id, row.query_id, row.batch, row.attempt) == (held.call_id, "q ü\t日本", 1, 1)
-    assert (row.outcome, row.finish_reason, row.latency_ms, row.sent_at) == ("refused", "stop", 120, 1_000_001)
+    assert (row.outcome, row.finish_reason, row.latency_ms, row.sent_at) == (
+        "refused",
+        "stop",
+        120,
+        1_000_001,
+    )
     assert row.usage == Usage(input=11, cached_input=2, cache_write=3, output=5, reasoning=7)
     assert (row.held, row.cost, row.tier, row.lane) == (400_000_000, 300_000_000, "small", "realtime")
     assert len(await desk.rows()) == 2

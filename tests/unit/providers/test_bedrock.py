@@ -1,10 +1,14 @@
 import json
+import socket
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import aiohttp
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from pipeline.providers.bedrock import BedrockProvider, MissingAwsCredential, MissingAwsRegion
-from pipeline.providers.bedrock_reply import read_converse
+from pipeline.providers.bedrock_reply import failed, read_converse
 from pipeline.providers.loopback import RemoteForbidden
 from schemas.ids import CallId
 from schemas.money import FREE, Usage
@@ -52,6 +56,21 @@ async def test_what_goes_over_the_wire(monkeypatch: pytest.MonkeyPatch) -> None:
         "inferenceConfig": {"maxTokens": 8, "temperature": 0.0},
     }
     assert "ResponseMetadata" not in json.loads(reply.body)
+
+
+@pytest.mark.parametrize(
+    ("cause", "sent"),
+    [
+        (aiohttp.ClientOSError(104, "reset by peer"), True),
+        (aiohttp.ClientConnectionResetError("cannot write"), True),
+        (aiohttp.ClientConnectorError(MagicMock(), OSError(111, "refused")), False),
+        (socket.gaierror("no such host"), False),
+    ],
+)
+def test_the_sdk_calls_a_broken_connection_an_unreachable_endpoint(cause: Exception, sent: bool) -> None:
+    error = EndpointConnectionError(endpoint_url="http://x", error=cause)
+    reply = failed(error, latency_ms=1)
+    assert (reply.status, reply.sent, reply.complete) == (0, sent, False)
 
 
 def test_missing_credentials_and_region_are_said_first(

@@ -110,7 +110,7 @@ def test_learned_tier_needs_two_labels() -> None:
 
 
 def test_confidence_is_calibrated_on_held_out_texts() -> None:
-    """A quarter of the labels is noise: a tier that believed its training data would be sure of all of them."""
+    """A quarter of the labels is noise: a tier that believed its training data would be too sure."""
     rng = np.random.default_rng(0)
     words = [f"w{number}" for number in range(400)]
     texts = [" ".join(rng.choice(words, 12)) + (" good" if i % 2 else " bad") for i in range(600)]

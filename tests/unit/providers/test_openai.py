@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from pipeline.providers.loopback import RemoteForbidden
 from pipeline.providers.openai import OpenAIProvider, UnboundedField, UnusableCredential
 from schemas.errors import MissingCredential
 from schemas.ids import CallId
-from schemas.money import FREE
+from schemas.money import FREE, price_of
 from tests.contract.providers.rigs import openai, request
 from tests.contract.providers.wire import Server, openai_body, says
 
+ONE = price_of(input=Decimal("0.001"), output=Decimal(0))  # a nano-dollar a token
 SCHEMA = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}}
 
 
@@ -70,6 +72,13 @@ def test_the_bound_covers_the_schema_and_extra_fields() -> None:
     plain = provider().bound(request())
     assert provider().bound(request(schema=SCHEMA)) > plain
     assert provider(extra_body={"user": "x" * 1000}).bound(request()) > plain + 1000
+
+
+@pytest.mark.parametrize("part", ["system", "user"])
+def test_the_bound_covers_the_texts(part: str) -> None:
+    for text, tokens in (("x" * 1000, 1000), ("\ufdfa" * 1000, 33_000)):  # the longest compatibility form
+        longer = provider(price=ONE).bound(request(**{part: text}))
+        assert longer - provider(price=ONE).bound(request(**{part: ""})) == tokens
 
 
 def test_two_schemas_are_not_confused() -> None:

@@ -1,0 +1,132 @@
+"""The same jobs in every place they can run: the same rows, and the meter's total is the ledger's."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from fsspec import AbstractFileSystem
+from s3fs import S3FileSystem
+
+from tests.data import data_file
+from tests.end_to_end.command import Tierwise, workers
+from tests.end_to_end.conftest import textclass, write_spec
+from tests.jobs import ladder_spec, recorded
+from tests.s3server.server import CREDENTIALS, S3Server, start_s3_server
+from tests.services import RABBITMQ, REDIS, broker_queue, postgresql_schema
+
+DATASETS = ("policy_en", "env_claims_en", "sust_finance_en", "technology_en")
+ROWS = {"policy_en": 443, "env_claims_en": 265, "sust_finance_en": 1000, "technology_en": 1000}
+
+ANSWERS = """
+SELECT query_id, status, answer, round(confidence, 9) AS confidence, tier, tiers_asked, category, route, reason
+FROM results ORDER BY job, query_id
+"""
+
+
+@contextmanager
+def inline_sqlite(folder: Path) -> Iterator[Tierwise]:
+    yield Tierwise(folder=folder)
+
+
+@contextmanager
+def rabbitmq_postgresql(folder: Path) -> Iterator[Tierwise]:
+    with postgresql_schema() as ledger, broker_queue("RabbitMQ", RABBITMQ) as queue:
+        settings = {"TIERWISE_LEDGER": ledger, "TIERWISE_BROKER": RABBITMQ, "TIERWISE_QUEUE": queue}
+        yield Tierwise(folder=folder, settings=settings)
+
+
+@contextmanager
+def redis_postgresql(folder: Path) -> Iterator[Tierwise]:
+    with postgresql_schema() as ledger, broker_queue("Redis", REDIS) as queue:
+        settings = {"TIERWISE_LEDGER": ledger, "TIERWISE_BROKER": REDIS, "TIERWISE_QUEUE": queue}
+        yield Tierwise(folder=folder, settings=settings)
+
+
+@contextmanager
+def rabbitmq_s3(folder: Path) -> Iterator[Tierwise]:
+    with start_s3_server() as server, broker_queue("RabbitMQ", RABBITMQ) as queue:
+        settings = {
+            **CREDENTIALS,
+            "TIERWISE_LAKE": server.make_bucket("lake"),
+            "TIERWISE_LEDGER": f"sqlite:///{folder / 'ledger.db'}",
+            "TIERWISE_BROKER": RABBITMQ,
+            "TIERWISE_QUEUE": queue,
+        }
+        yield Tierwise(folder=folder, settings=settings)
+        check_s3fs(server)
+
+
+PLACES = {
+    "inline-sqlite": (inline_sqlite, 0),
+    "rabbitmq-postgresql": (rabbitmq_postgresql, 4),
+    "redis-postgresql": (redis_postgresql, 2),
+    "rabbitmq-sqlite-s3": (rabbitmq_s3, 2),
+}
+_first: dict[str, list[dict[str, Any]]] = {}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.timeout(400)
+def test_a_job_gives_the_same_rows_wherever_it_runs(name: str, tmp_path: Path) -> None:
+    # Given the policy set and the three binary sets, over HTTP, with an ample budget
+    make_place, processes = PLACES[name]
+    with ExitStack() as stack:
+        place = stack.enter_context(make_place(tmp_path))
+        if processes:
+            stack.enter_context(workers(place, processes))
+        # When they run
+        spent = sum(_run(place, dataset, inline=not processes) for dataset in DATASETS)
+        # Then every row is answered, and what the lake says was spent is what the ledger says
+        rows = place.rows(ANSWERS)
+        assert len(rows) == sum(ROWS.values())
+        assert {row["status"] for row in rows} == {"answered"}
+        assert _in_lake(place) == spent
+        # And the rows are those of every other place
+        assert rows == _first.setdefault("rows", rows)
+
+
+def _run(place: Tierwise, dataset: str, *, inline: bool) -> int:
+    """What the ledger spent on the job: to the nano-dollar what the provider's meter says."""
+    source = recorded(data_file("outcomes_textclass_en.parquet"), f"textclass/{dataset}", place.folder)
+    job = dataset.replace("_", "-")
+    with textclass(dataset) as upstream:
+        spec = write_spec(place, ladder_spec(source, upstream.url, name=job))
+        place.run("run" if inline else "submit", spec, "--job", job)
+        said = place.wait_closed(job)
+        assert (said["held_nano"], said["presumed_nano"], said["queries"]) == (0, 0, ROWS[dataset])
+        assert said["spent_nano"] == upstream.meter_total_nano()
+    return int(said["spent_nano"])
+
+
+def _in_lake(place: Tierwise) -> int:
+    """The same money three times: by call, by item, by query."""
+    sql = "SELECT (sum(cost_usd) * 1000000000)::BIGINT AS nano FROM "
+    calls, items, results = (
+        place.rows(sql + table)[0]["nano"] for table in ("calls", "call_items", "results")
+    )
+    assert calls == items == results
+    return int(calls)
+
+
+def check_s3fs(server: S3Server) -> None:
+    """An analyst with Python's duckdb and s3fs, and no Tierwise."""
+    files: AbstractFileSystem = S3FileSystem(
+        key=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        secret=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        client_kwargs={"endpoint_url": server.url},
+        skip_instance_cache=True,
+    )
+    with duckdb.connect() as connection:
+        connection.register_filesystem(files)
+        per_tier = connection.execute(
+            "SELECT tier, sum(cost_usd) FROM read_parquet('s3://lake/calls/*/data.parquet') GROUP BY tier"
+        ).fetchall()
+        escalated = connection.execute(
+            "SELECT count(*) FROM read_parquet('s3://lake/decisions/*/data.parquet') WHERE NOT accepted"
+        ).fetchone()
+    assert {tier for tier, _ in per_tier} == {"nano", "mini", "large"}
+    assert escalated is not None
+    assert escalated[0] > 0
