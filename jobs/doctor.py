@@ -9,7 +9,6 @@ from pipeline.settings import Settings
 from pipeline.storage import open_storage
 from pipeline.storage.views import rebuild_views
 from schemas.errors import TierwiseError
-from workers.app import make_app, probe_broker
 
 
 def command(
@@ -49,6 +48,8 @@ def _try_services(settings: Settings) -> str:
 def _try_broker(settings: Settings) -> str:
     if not settings.broker:
         return "none configured; `tierwise run` needs none"
+    from workers.app import make_app, probe_broker
+
     try:
         probe_broker(make_app(settings), settings.broker)
     except TierwiseError as error:

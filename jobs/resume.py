@@ -16,8 +16,6 @@ from schemas import manifest
 from schemas.ids import Generation, JobId, Nano
 from schemas.job import Allowance
 from schemas.money import usd_to_nano
-from workers.app import make_app
-from workers.dispatch import Dispatch
 
 
 def command(
@@ -59,6 +57,9 @@ async def _resume(
         if row.state == "closed":
             return read_summary(services, job), 0, allowance
         if settings.broker:
+            from workers.app import make_app
+            from workers.dispatch import Dispatch
+
             ready = await services.ledger.open_batches(job, services.clock())
             Dispatch(make_app(settings)).batches(job, Generation(row.generation), ready)
             return None, asked, allowance

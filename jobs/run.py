@@ -16,6 +16,8 @@ from pipeline.wiring import close_work, open_work
 from pipeline.work import Services
 from schemas.ids import JobId
 from workers.inline import work_inline
+from workers.process import tune_collector
+from workers.tidy import tidy
 
 
 def command(
@@ -53,9 +55,11 @@ async def work_to_the_end(
 ) -> Summary:
     """Work a job in this process until it is closed, with progress on standard error."""
     work = await open_work(services, job)
+    tune_collector()
     try:
         async with board(services, work.manifest.account, job, queries, quiet=quiet) as shown:
             await work_inline(work, in_flight=settings.batches_in_flight, progress=shown.count)
     finally:
         await close_work(work)
+    await tidy(services)
     return read_summary(services, job)

@@ -10,8 +10,6 @@ from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of,
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
 from schemas.ids import BatchIndex, Generation, JobId
-from workers.app import make_app, probe_broker
-from workers.dispatch import Dispatch
 
 
 def command(
@@ -38,6 +36,9 @@ def command(
 async def _submit(
     settings: Settings, path: Path, budget: Decimal | None, limit: int | None, job: JobId | None
 ) -> dict[str, object]:
+    from workers.app import make_app, probe_broker
+    from workers.dispatch import Dispatch
+
     app = make_app(settings)
     prepared = await read_spec(path, budget)
     settings = settings.model_copy(update={"lake": prepared.spec.output.lake or settings.lake})

@@ -9,7 +9,6 @@ import typer
 
 from jobs.options import Lake, Ledger, settings_of
 from pipeline.settings import Settings
-from workers.app import make_app, probe_broker
 
 
 def command(
@@ -20,6 +19,8 @@ def command(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Work until stopped. Ctrl-C or SIGTERM finishes the batches in flight first; kill -9 loses nothing either."""
+    from workers.app import make_app, probe_broker
+
     settings = settings_of(lake, ledger)
     probe_broker(make_app(settings), settings.broker)
     if processes == 1:
@@ -42,6 +43,7 @@ def command(
 
 def work(settings: Settings, threads: int, log_level: str) -> None:
     """One worker process: a Celery thread pool whose tasks hand their batch to one loop thread."""
+    from workers.app import make_app
     from workers.process import Process
     from workers.tasks import register
 

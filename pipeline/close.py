@@ -6,7 +6,8 @@ Leased and idempotent: killed anywhere, it is begun again from the commits and t
 import asyncio
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ import pyarrow.parquet as pq
 from pipeline.ports.ledger import Account, JobRow
 from pipeline.rows import calls_table
 from pipeline.storage.commits import read_commits
-from pipeline.storage.final import merge_final, write_final
+from pipeline.storage.final import Part, merge_final, write_final
 from pipeline.storage.reconcile import reconciled
 from pipeline.storage.views import connect
 from pipeline.work import Work
 from schemas import lake
 from schemas.ids import BatchIndex, Fence, Generation
-from schemas.records import Commit
+from schemas.records import Commit, Totals
 from schemas.tables import JOBS, TABLES, usd_column
 
 LEASE_MS = 120_000
@@ -65,16 +66,31 @@ async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
         return False
     await ledger.presume(work.job, generation)
     parts = {table: [commit.files[table] for commit in commits] for table in commits[0].files}
-    with tempfile.TemporaryDirectory(prefix="tierwise-close-") as folder:
-        calls = Path(folder) / "ledger.parquet"
-        await _dump_calls(work, generation, commits, calls)
-        await _publish(work, generation, parts, calls, row.batches)
+    async with _settled_parts(work, generation, commits, parts) as settled:
+        await _publish(work, generation, settled, parts["results"], row.batches)
     now = work.services.clock()
     account = await ledger.account(row.account)
     assert account is not None  # a job is entered after its account
     await write_final(storage, "jobs", work.job, await asyncio.to_thread(_job_table, work, row, account, now))
     await ledger.close_generation(work.job, generation, now)
     return True
+
+
+@asynccontextmanager
+async def _settled_parts(
+    work: Work, generation: Generation, commits: Sequence[Commit], parts: dict[str, list[str]]
+) -> AsyncIterator[dict[str, Sequence[Part]]]:
+    """The parts as they are; where the ledger has moved on since they were written (a presumed call came to its
+    true cost), or an earlier generation paid for the same queries, with its last word on money."""
+    written = sum((commit.ledger for commit in commits), Totals())
+    if generation == 1 and written == await work.services.ledger.totals(work.job, generation):
+        yield {**parts}
+        return
+    with tempfile.TemporaryDirectory(prefix="tierwise-close-") as folder:
+        calls = Path(folder) / "ledger.parquet"
+        await _dump_calls(work, generation, commits, calls)
+        async with reconciled(work.services.storage, work.job, generation, parts, calls) as files:
+            yield {**parts, **{table: [path] for table, path in files.items()}}
 
 
 async def _dump_calls(work: Work, generation: Generation, commits: Sequence[Commit], target: Path) -> None:
@@ -87,18 +103,21 @@ async def _dump_calls(work: Work, generation: Generation, commits: Sequence[Comm
 
 
 async def _publish(
-    work: Work, generation: Generation, parts: dict[str, list[str]], calls: Path, batches: int
+    work: Work,
+    generation: Generation,
+    parts: dict[str, Sequence[Part]],
+    results: Sequence[Part],
+    batches: int,
 ) -> None:
+    """Each table in one step; `results` (the generation's own parts) names the queries whose rows are replaced."""
     storage, job = work.services.storage, work.job
-    async with reconciled(storage, job, generation, parts, calls) as files:
-        await merge_final(storage, "calls", job, generation, [files["calls"]])
-        await merge_final(storage, "call_items", job, generation, [files["call_items"]])
-        for table in ("decisions", "votes"):
-            await merge_final(storage, table, job, generation, parts[table], replaced_by=parts["results"])
-        documents = [lake.batch_file(job, generation, BatchIndex(index)) for index in range(batches)]
-        await merge_final(storage, "documents", job, generation, documents)
-        replaced = parts["results"]
-        await merge_final(storage, "results", job, generation, [files["results"]], replaced_by=replaced)
+    for table in ("calls", "call_items"):
+        await merge_final(storage, table, job, generation, parts[table])
+    for table in ("decisions", "votes"):
+        await merge_final(storage, table, job, generation, parts[table], replaced_by=results)
+    documents = [lake.batch_file(job, generation, BatchIndex(index)) for index in range(batches)]
+    await merge_final(storage, "documents", job, generation, documents)
+    await merge_final(storage, "results", job, generation, parts["results"], replaced_by=results)
 
 
 def _job_table(work: Work, row: JobRow, account: Account, now: int) -> pa.Table:

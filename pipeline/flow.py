@@ -8,17 +8,18 @@ batch that is killed, yields or is delivered twice asks again only for what has 
 
 import asyncio
 import io
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
-import msgspec
 import pyarrow.parquet as pq
 
 from pipeline.cascade.call import Caller, Rung, Yielded
 from pipeline.cascade.walk import walk
-from pipeline.rows import OffLedger, batch_tables, read_documents
+from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
+from pipeline.storage.commits import create_commit
 from pipeline.storage.final import write_part
 from pipeline.task.mask import mask
 from pipeline.taxonomy.slow import read_category, slow_request
@@ -29,6 +30,8 @@ from schemas.errors import LakeUnreachable, LeaseLost, LedgerUnreachable, NoSuch
 from schemas.ids import BatchIndex, Generation
 from schemas.records import Assignment, Commit, Lease, Pin, Plan, Query, Result
 
+log = logging.getLogger("tierwise.flow")
+CONCERNS_THE_BATCH = (Yielded, LeaseLost, LedgerUnreachable, LakeUnreachable)
 Taken = Literal["committed", "leased", "closed", "unknown", "yielded", "lost"]
 
 
@@ -120,7 +123,13 @@ async def _ask_category(
     assert work.taxonomy is not None
     nodes = work.taxonomy.nodes
     text = mask(query.text, work.asking.masked)[0] if work.asking.masked else query.text
-    asked = await caller.ask(slow, slow_request(nodes, query, text), query.query_id, purpose="taxonomy")
+    try:
+        asked = await caller.ask(slow, slow_request(nodes, query, text), query.query_id, purpose="taxonomy")
+    except CONCERNS_THE_BATCH:
+        raise
+    except Exception as error:  # the fast classifier's word then stands
+        log.warning("the slow classifier failed on %s: %s: %s", query.query_id, type(error).__name__, error)
+        return None, None
     known = read_category(nodes, asked.completion) if asked.completion else None
     if not slow.provider.local and not asked.reused:
         return known, None
@@ -162,7 +171,7 @@ async def _walk_safely(
     """A query's failure is a row. What concerns the whole batch (lease, ledger, lake, time) is not."""
     try:
         result, calls = await walk(work.asking, caller, query, assignment, plan, work.services.clock)
-    except (Yielded, LeaseLost, LedgerUnreachable, LakeUnreachable):
+    except CONCERNS_THE_BATCH:
         raise
     except Exception as error:
         return _failed(work, query, assignment, plan, f"{type(error).__name__}: {error}")
@@ -211,11 +220,10 @@ async def _commit(
         files=keys,
         rows={name: table.num_rows for name, table in tables.items()},
         statuses=dict(Counter(result.status for result in results)),
+        ledger=totals_of(calls),
         tiers=dict(Counter(str(result.tier) for result in results if result.status == "answered")),
     )
-    await services.storage.create(
-        lake.commit(lease.job, lease.generation, lease.batch), msgspec.json.encode(commit)
-    )
+    await create_commit(services.storage, commit)
 
 
 async def _has_commit(work: Work, lease: Lease) -> bool:

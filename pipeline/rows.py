@@ -1,7 +1,8 @@
-"""From what a batch did to the columns of its tables."""
+"""From what a batch did to the columns of its tables. Whole columns at a time: a dict per row costs more than a call."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,11 +10,13 @@ import pyarrow as pa
 
 from pipeline.cascade.call import Asked
 from pipeline.ports.ledger import CallRow
-from schemas.ids import Nano, QueryId, TierName
+from schemas.ids import QueryId, TierName
 from schemas.manifest import Manifest
-from schemas.money import TOKEN_CLASSES, Usage
-from schemas.records import Lease, Purpose, Query, Result, Value
+from schemas.money import TOKEN_CLASSES
+from schemas.records import Lease, Purpose, Query, Result, Step, Totals, Value
 from schemas.tables import TABLES, USD, usd_column
+
+Columns = dict[str, list[Any]]
 
 
 class OffLedger(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,37 +50,29 @@ def batch_tables(
         "asked_in": lease.generation,
         "batch": lease.batch,
     }
-    answers = {
-        step.call_id: answer_text(step.answer.value)
-        for result in results
-        for step in result.steps
-        if step.call_id
+    made = _joined(_calls(calls), _off_ledger(off_ledger))
+    columns = {
+        "results": _results(manifest, results, calls),
+        "calls": made,
+        "call_items": _items(made, results),
+        "decisions": _decisions(lease, results),
+        "votes": _votes(results),
     }
-    rows = call_rows(calls) + [_off_ledger_row(each) for each in off_ledger]
-    return {
-        "results": _table("results", stamp, _result_rows(manifest, results, calls)),
-        "calls": _table("calls", stamp, rows),
-        "call_items": _table("call_items", stamp, (_item_row(row, answers) for row in rows)),
-        "decisions": _table("decisions", stamp, _decision_rows(lease, results)),
-        "votes": _table("votes", stamp, _vote_rows(results)),
+    return {name: _table(name, stamp, found) for name, found in columns.items()}
+
+
+def documents_table(job: str, generation: int, queries: Sequence[Query]) -> pa.Table:
+    columns: Columns = {
+        "query_id": [query.query_id for query in queries],
+        "text": [query.text for query in queries],
+        "gold": [query.gold for query in queries],
+        "fields": [msgspec.json.encode(query.fields).decode() for query in queries],
+        "rejected": [query.rejected for query in queries],
     }
+    return _table("documents", {"job": job, "generation": generation}, columns)
 
 
-def documents_table(manifest_job: str, generation: int, queries: Sequence[Query]) -> pa.Table:
-    rows = [
-        {
-            "query_id": query.query_id,
-            "text": query.text,
-            "gold": query.gold,
-            "fields": msgspec.json.encode(query.fields).decode(),
-            "rejected": query.rejected,
-        }
-        for query in queries
-    ]
-    return _table("documents", {"job": manifest_job, "generation": generation}, rows)
-
-
-def read_documents(table: pa.Table) -> list[Query]:
+def read_documents(table: pa.Table | pa.RecordBatch) -> list[Query]:
     columns = [table[name].to_pylist() for name in ("query_id", "text", "fields", "gold", "rejected")]
     return [
         Query(
@@ -93,168 +88,156 @@ def read_documents(table: pa.Table) -> list[Query]:
 
 def calls_table(job: str, generation: int, calls: Sequence[CallRow]) -> pa.Table:
     """The ledger's calls of one generation as a table."""
-    stamp = {"job": job, "generation": generation, "asked_in": generation}
-    return _table("calls", stamp, call_rows(calls))
+    return _table("calls", {"job": job, "generation": generation, "asked_in": generation}, _calls(calls))
 
 
-def _table(name: str, stamp: dict[str, Any], rows: Iterable[dict[str, Any]]) -> pa.Table:
-    """Rows to columns by the table's schema; money comes as integer nano-dollars."""
-    rows = list(rows)
-    schema = TABLES[name]
-    columns = []
-    for field in schema:
+def totals_of(calls: Sequence[CallRow]) -> Totals:
+    return Totals(
+        calls=len(calls),
+        cost=sum([call.cost for call in calls]),
+        presumed=sum([call.presumed for call in calls]),
+        held=sum([call.outcome is None for call in calls]),
+    )
+
+
+def _table(name: str, stamp: dict[str, Any], columns: Columns) -> pa.Table:
+    """By the table's schema; money comes as integer nano-dollars, `stamp` holds what is the same in every row."""
+    count = len(columns["query_id"])
+    arrays = []
+    for field in TABLES[name]:
         if field.name in stamp:
-            columns.append(pa.repeat(pa.scalar(stamp[field.name], field.type), len(rows)))
-            continue
-        values = [row[field.name] for row in rows]
-        columns.append(usd_column(values) if field.type == USD else pa.array(values, field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
+            arrays.append(pa.repeat(pa.scalar(stamp[field.name], field.type), count))
+        elif field.type == USD:
+            arrays.append(usd_column(columns[field.name]))
+        else:
+            arrays.append(pa.array(columns[field.name], field.type))
+    return pa.Table.from_arrays(arrays, schema=TABLES[name])
 
 
-def _result_rows(
-    manifest: Manifest, results: Sequence[Result], calls: Sequence[CallRow]
-) -> Iterable[dict[str, Any]]:
-    cost: dict[str, int] = {}
-    usage: dict[str, list[int]] = {}
+def _results(manifest: Manifest, results: Sequence[Result], calls: Sequence[CallRow]) -> Columns:
+    paid: dict[str, list[CallRow]] = defaultdict(list)
     for call in calls:
-        cost[call.query_id] = cost.get(call.query_id, 0) + call.cost
-        sums = usage.setdefault(call.query_id, [0] * len(TOKEN_CLASSES))
-        for index, name in enumerate(TOKEN_CLASSES):
-            sums[index] += getattr(call.usage, name)
-    for result in results:
-        tokens = usage.get(result.query_id, [0] * len(TOKEN_CLASSES))
-        yield {
-            "query_id": result.query_id,
-            "status": result.status,
-            "answer": answer_text(result.value),
-            "confidence": result.confidence,
-            "tier": result.tier,
-            "tiers_asked": [step.tier for step in result.steps if step.call_id],
-            "category": result.assignment.category,
-            "route": result.plan.route,
-            "policy_version": result.plan.policy_version,
-            "propensity": result.plan.propensity,
-            "cost_usd": cost.get(result.query_id, 0),
-            "latency_ms": sum(step.latency_ms for step in result.steps),
-            "prompt_hash": manifest.prompt_hash,
-            "reason": result.reason,
-            "finished_at": result.finished_at,
-            **{f"{name}_tokens": count for name, count in zip(TOKEN_CLASSES, tokens, strict=True)},
-        }
+        paid[call.query_id].append(call)
+    mine = [paid.get(result.query_id, ()) for result in results]
+    return {
+        "query_id": [result.query_id for result in results],
+        "status": [result.status for result in results],
+        "answer": [answer_text(result.value) for result in results],
+        "confidence": [result.confidence for result in results],
+        "tier": [result.tier for result in results],
+        "tiers_asked": [[step.tier for step in result.steps if step.call_id] for result in results],
+        "category": [result.assignment.category for result in results],
+        "route": [result.plan.route for result in results],
+        "policy_version": [result.plan.policy_version for result in results],
+        "propensity": [result.plan.propensity for result in results],
+        "cost_usd": [sum([call.cost for call in made]) for made in mine],
+        "latency_ms": [sum([step.latency_ms for step in result.steps]) for result in results],
+        "prompt_hash": [manifest.prompt_hash] * len(results),
+        "reason": [result.reason for result in results],
+        "finished_at": [result.finished_at for result in results],
+        **{
+            f"{name}_tokens": [sum([getattr(call.usage, name) for call in made]) for made in mine]
+            for name in TOKEN_CLASSES
+        },
+    }
 
 
-def call_rows(calls: Iterable[CallRow]) -> list[dict[str, Any]]:
-    return [
-        {
-            "call_id": call.call_id,
-            "query_id": call.query_id,
-            "batch": call.batch,
-            "step": call.step,
-            "purpose": call.purpose,
-            "tier": call.tier,
-            "model": call.model,
-            "lane": call.lane,
-            "sample": call.sample,
-            "attempt": call.attempt,
-            "outcome": call.outcome or "held",
-            "finish_reason": call.finish_reason,
-            "held_usd": call.held,
-            "cost_usd": call.cost,
-            "presumed": call.presumed,
-            "latency_ms": call.latency_ms,
-            "sent_at": call.sent_at,
-            "request_hash": call.request_hash.hex(),
-            "error": call.error,
-            **_tokens(call.usage),
-        }
-        for call in calls
+def _calls(calls: Sequence[CallRow]) -> Columns:
+    same = ("call_id", "query_id", "batch", "step", "purpose", "tier", "model", "lane", "sample", "attempt")
+    kept = ("finish_reason", "presumed", "latency_ms", "sent_at", "error")
+    return {
+        **{name: [getattr(call, name) for call in calls] for name in (*same, *kept)},
+        "outcome": [call.outcome or "held" for call in calls],
+        "held_usd": [call.held for call in calls],
+        "cost_usd": [call.cost for call in calls],
+        "request_hash": [call.request_hash.hex() for call in calls],
+        **{f"{name}_tokens": [getattr(call.usage, name) for call in calls] for name in TOKEN_CLASSES},
+    }
+
+
+def _off_ledger(found: Sequence[OffLedger]) -> Columns:
+    """Local calls and reused answers: no money, no tokens, no attempts."""
+    nothing = [0] * len(found)
+    asked = [each.asked for each in found]
+    return {
+        "call_id": [each.call_id for each in asked],
+        "query_id": [each.query_id for each in found],
+        "batch": nothing,  # stamped
+        "purpose": [each.purpose for each in found],
+        "tier": [each.tier for each in found],
+        "model": [each.model for each in found],
+        "lane": ["realtime" if each.reused else "local" for each in asked],
+        "outcome": ["reused" if each.reused else each.outcome for each in asked],
+        "finish_reason": [each.completion.finish_reason if each.completion else "" for each in asked],
+        "presumed": [False] * len(found),
+        "latency_ms": [each.latency_ms for each in asked],
+        "sent_at": [each.sent_at for each in asked],
+        "request_hash": [each.request_hash.hex() for each in asked],
+        "error": [""] * len(found),
+        **{name: nothing for name in ("step", "sample", "attempt", "held_usd", "cost_usd")},
+        **{f"{name}_tokens": nothing for name in TOKEN_CLASSES},
+    }
+
+
+def _joined(first: Columns, second: Columns) -> Columns:
+    return {name: values + second[name] for name, values in first.items()} if second["call_id"] else first
+
+
+def _items(calls: Columns, results: Sequence[Result]) -> Columns:
+    """One query a call for now; a call without an answer (429, presumed) carried its query all the same."""
+    answers = {step.call_id: answer_text(step.answer.value) for result in results for step in result.steps}
+    return {
+        "call_id": calls["call_id"],
+        "query_id": calls["query_id"],
+        "position": [0] * len(calls["call_id"]),
+        "answer": [answers.get(call_id) for call_id in calls["call_id"]],
+        "cost_usd": calls["cost_usd"],
+    }
+
+
+def _decisions(lease: Lease, results: Sequence[Result]) -> Columns:
+    rows = [(result, position, step) for result in results for position, step in enumerate(result.steps)]
+    return {
+        **_asked(rows),
+        "answer": [answer_text(step.answer.value) for _, _, step in rows],
+        "confidence": [step.confidence for _, _, step in rows],
+        "accepted": [step.accepted for _, _, step in rows],
+        "reason": [step.reason for _, _, step in rows],
+        "category": [result.assignment.category for result, _, _ in rows],
+        "category_score": [result.assignment.score for result, _, _ in rows],
+        "category_source": [result.assignment.source for result, _, _ in rows],
+        "familiar": [result.assignment.familiar for result, _, _ in rows],
+        "tiers_planned": [result.plan.tiers for result, _, _ in rows],
+        "route": [result.plan.route for result, _, _ in rows],
+        "policy_version": [result.plan.policy_version for result, _, _ in rows],
+        "propensity": [result.plan.propensity for result, _, _ in rows],
+        "price_of_money": [lease.pin.price_of_money] * len(rows),
+        "seed": [lease.pin.seed] * len(rows),
+    }
+
+
+def _votes(results: Sequence[Result]) -> Columns:
+    rows = [
+        (result, position, step, vote)
+        for result in results
+        for position, step in enumerate(result.steps)
+        for vote in step.votes
     ]
-
-
-def _off_ledger_row(each: OffLedger) -> dict[str, Any]:
-    asked = each.asked
     return {
-        "call_id": asked.call_id,
-        "query_id": each.query_id,
-        "step": 0,
-        "purpose": each.purpose,
-        "tier": each.tier,
-        "model": each.model,
-        "lane": "realtime" if asked.reused else "local",
-        "sample": 0,
-        "attempt": 0,
-        "outcome": "reused" if asked.reused else asked.outcome,
-        "finish_reason": asked.completion.finish_reason if asked.completion else "",
-        "held_usd": Nano(0),
-        "cost_usd": Nano(0),
-        "presumed": False,
-        "latency_ms": asked.latency_ms,
-        "sent_at": asked.sent_at,
-        "request_hash": asked.request_hash.hex(),
-        "error": "",
-        **_tokens(Usage()),
+        **_asked([row[:3] for row in rows]),
+        "judge": [vote.judge for *_, vote in rows],
+        "version": [vote.version for *_, vote in rows],
+        "score": [vote.score for *_, vote in rows],
+        "reason": [vote.reason for *_, vote in rows],
     }
 
 
-def _tokens(usage: Usage) -> dict[str, int]:
+def _asked(rows: Sequence[tuple[Result, int, Step]]) -> Columns:
+    """What names the tier asked, in decisions and in votes."""
     return {
-        "input_tokens": usage.input,
-        "cached_input_tokens": usage.cached_input,
-        "cache_write_tokens": usage.cache_write,
-        "output_tokens": usage.output,
-        "reasoning_tokens": usage.reasoning,
+        "query_id": [result.query_id for result, _, _ in rows],
+        "step": [result.plan.step for result, _, _ in rows],
+        "position": [position for _, position, _ in rows],
+        "tier": [step.tier for _, _, step in rows],
+        "call_id": [step.call_id for _, _, step in rows],
     }
-
-
-def _item_row(row: dict[str, Any], answers: dict[Any, str | None]) -> dict[str, Any]:
-    return {
-        "call_id": row["call_id"],
-        "query_id": row["query_id"],
-        "position": 0,
-        "answer": answers.get(row["call_id"]),
-        "cost_usd": row["cost_usd"],
-    }
-
-
-def _decision_rows(lease: Lease, results: Sequence[Result]) -> Iterable[dict[str, Any]]:
-    for result in results:
-        plan, assignment = result.plan, result.assignment
-        for position, step in enumerate(result.steps):
-            yield {
-                "query_id": result.query_id,
-                "step": plan.step,
-                "position": position,
-                "tier": step.tier,
-                "call_id": step.call_id,
-                "answer": answer_text(step.answer.value),
-                "confidence": step.confidence,
-                "accepted": step.accepted,
-                "reason": step.reason,
-                "category": assignment.category,
-                "category_score": assignment.score,
-                "category_source": assignment.source,
-                "familiar": assignment.familiar,
-                "tiers_planned": plan.tiers,
-                "route": plan.route,
-                "policy_version": plan.policy_version,
-                "propensity": plan.propensity,
-                "price_of_money": lease.pin.price_of_money,
-                "seed": lease.pin.seed,
-            }
-
-
-def _vote_rows(results: Sequence[Result]) -> Iterable[dict[str, Any]]:
-    for result in results:
-        for position, step in enumerate(result.steps):
-            for vote in step.votes:
-                yield {
-                    "query_id": result.query_id,
-                    "step": result.plan.step,
-                    "position": position,
-                    "tier": step.tier,
-                    "call_id": step.call_id,
-                    "judge": vote.judge,
-                    "version": vote.version,
-                    "score": vote.score,
-                    "reason": vote.reason,
-                }

@@ -3,7 +3,6 @@
 import csv
 import glob
 import gzip
-import sys
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.storage import open_storage
 from schemas.errors import InputError
 
+LONGEST_CELL = 32_000_000  # characters; an unclosed quote would otherwise swallow the file
 Row = dict[str, Any]
 UNREADABLE = "\0unreadable"  # key of a row that is no row; its value says why
 
@@ -131,13 +131,13 @@ def _open_text(path: Path) -> IO[str]:
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    csv.field_size_limit(LONGEST_CELL)
     with _open_text(path) as file:
         reader = csv.reader(file, delimiter=_delimiter(path))
         header = next(reader, None)
         if header is None:
             return
-        for cells in reader:
+        for cells in _lines(path, reader):
             if not cells:
                 continue
             if len(cells) != len(header):
@@ -146,6 +146,14 @@ def _read_csv(path: Path) -> Iterator[Row]:
                 }
                 continue
             yield dict(zip(header, cells, strict=True))
+
+
+def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        fix = "Look for a quote that is never closed."
+        raise InputError(path=path, why=f"line {reader.line_num}: {error}", fix=fix) from None
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.cascade.call import Rung
@@ -73,7 +73,7 @@ async def open_services(settings: Settings) -> Services:
         storage=storage,
         http=HttpClient(),
         clock=now_ms,
-        new_id=lambda: CallId(uuid.uuid4().hex),
+        new_id=_call_ids(),
         random=random.random,
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}",
         timing=Timing(lease=int(settings.lease_seconds * 1000), batch=int(settings.batch_minutes * 60_000)),
@@ -84,6 +84,12 @@ async def close_services(services: Services) -> None:
     await services.http.close()
     await services.ledger.close()
     await services.storage.close()
+
+
+def _call_ids() -> Callable[[], CallId]:
+    """128 random bits each, from a generator seeded by the system: no system call per id."""
+    bits = random.Random(int.from_bytes(os.urandom(32))).getrandbits
+    return lambda: CallId(f"{bits(128):032x}")
 
 
 def now_ms() -> int:
@@ -175,6 +181,7 @@ def _build_rungs(
             name=name,
             provider=provider,
             slots=asyncio.Semaphore(tier.max_concurrency),
+            begun=asyncio.Semaphore(2 * tier.max_concurrency),
             trust=tier.trust,
             retries=getattr(tier, "retries", 0),
             logprobs=isinstance(tier, OpenAITier) and tier.logprobs,

@@ -9,7 +9,7 @@ from schemas.model import Model, name_field
 from schemas.taxonomy import TaxonomySpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Usd = Annotated[Decimal, Field(ge=0, decimal_places=9)]
+Usd = Annotated[Decimal, Field(ge=0, lt=1_000_000_000, decimal_places=9)]
 PROMPT_PARTS = ("instructions", "labels", "choices", "schema")
 
 

@@ -13,6 +13,7 @@ import re
 
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 
+LIVE_RESULTS = "_live/results/"
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

@@ -156,6 +156,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: int  # Unix ms
 
 
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger's calls of a batch or a generation, summed up: equal totals, nothing settled since."""
+
+    calls: int = 0
+    cost: int = 0  # nano-dollars
+    presumed: int = 0  # calls whose outcome is unknown
+    held: int = 0  # calls still in flight
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            calls=self.calls + other.calls,
+            cost=self.cost + other.cost,
+            presumed=self.presumed + other.presumed,
+            held=self.held + other.held,
+        )
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """The commit point of a batch: whoever creates it first wins."""
 
@@ -167,3 +184,4 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]  # table -> number of rows
     statuses: dict[str, int]  # status -> number of results
     tiers: dict[str, int]  # tier -> number of answers that stand on it
+    ledger: Totals = Totals()  # when the parts were written

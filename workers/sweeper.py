@@ -6,6 +6,7 @@ import random
 
 from pipeline.work import Services
 from workers.dispatch import Dispatch
+from workers.tidy import tidy
 
 log = logging.getLogger("tierwise.sweeper")
 NAME = "sweeper"
@@ -40,4 +41,5 @@ async def sweep(services: Services, dispatch: Dispatch) -> int:
         if row.committed >= row.batches:
             await asyncio.to_thread(dispatch.close, row.job, row.generation)
         published += len(lost) + (row.committed >= row.batches)
+    await tidy(services)
     return published

@@ -28,7 +28,8 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
 
     name: TierName
     provider: Provider
-    slots: asyncio.Semaphore  # calls in flight in this process
+    slots: asyncio.Semaphore  # calls on the wire
+    begun: asyncio.Semaphore  # calls between hold and settlement: some more, so that the wire is never idle
     trust: float
     retries: int
     logprobs: bool
@@ -156,7 +157,7 @@ class _Attempts:
         self._next = 0  # number of the next attempt
 
     async def __call__(self) -> tuple[Asked, Decision]:
-        async with self._rung.slots:
+        async with self._rung.begun:
             if self._caller.time_is_up:
                 raise Yielded
             return await self._once()
@@ -203,8 +204,9 @@ class _Attempts:
     async def _send(self, held: Held) -> tuple[Asked, Decision]:
         caller, rung = self._caller, self._rung
         self._next = held.attempt + 1
-        sent_at = caller._clock()
-        reply = await rung.provider.send(self._body, held.call_id)
+        async with rung.slots:
+            sent_at = caller._clock()
+            reply = await rung.provider.send(self._body, held.call_id)
         decision = decide(reply, self._request, held.attempt, caller._random)
         if decision.kind == "read":
             return await self._settle_read(held, reply, sent_at), decision

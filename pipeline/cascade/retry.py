@@ -9,6 +9,7 @@ from schemas.records import Outcome, Reply, Request
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+LONGEST_ASKED_S = 120.0  # a provider that wants to be left alone for longer is unavailable
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ def decide(reply: Reply, request: Request, attempt: int, random: Callable[[], fl
         return Decision(
             kind="retry", outcome="presumed", wait_s=backoff(attempt, random, reply.retry_after_s)
         )
+    if reply.status == 429 and (reply.retry_after_s or 0) > LONGEST_ASKED_S:
+        return Decision(kind="escalate", outcome="rate_limited")
     if reply.status == 429:
         wait_s = backoff(attempt, random, reply.retry_after_s)
         return Decision(kind="retry", outcome="rate_limited", wait_s=wait_s)

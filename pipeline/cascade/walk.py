@@ -153,10 +153,11 @@ def _exhausted(asking: Asking, steps: Sequence[Step]) -> Ended:
     """The plan is at its end and no tier was believed."""
     best = _best(steps)
     last = steps[-1]
-    if last.answer.value is None and last.answer.problem.startswith(
+    top = next((step for step in reversed(steps) if step.call_id is not None), last)  # of those asked
+    if top.answer.value is None and top.answer.problem.startswith(
         ("unreachable", "presumed", "rate_limited")
     ):
-        return Ended(status="deferred", step=best, reason=f"tier {last.tier} is unavailable: {last.reason}")
+        return Ended(status="deferred", step=best, reason=f"tier {top.tier} is unavailable: {top.reason}")
     if best is None:
         return Ended(status="failed", step=None, reason=f"no valid answer; {last.tier}: {last.reason}")
     value = best.answer.value
@@ -182,8 +183,10 @@ def _best(steps: Sequence[Step]) -> Step | None:
 
 
 def _room(asking: Asking, plan: Plan) -> int:
-    widest = max((asking.rungs[name].room for name in plan.tiers), default=0)
-    return min(widest, asking.max_tokens) if asking.max_tokens else widest
+    """Rejected is what no tier can read; cut is to what every tier can."""
+    rooms = [asking.rungs[name].room for name in plan.tiers]
+    room = (max if asking.too_long == "reject" else min)(rooms, default=0)
+    return min(room, asking.max_tokens) if asking.max_tokens else room
 
 
 def _fits(rung: Rung, parts: list[str]) -> bool:

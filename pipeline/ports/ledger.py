@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
 from schemas.money import Usage
-from schemas.records import FinishReason, Lane, Lease, Outcome, Pin, Purpose
+from schemas.records import FinishReason, Lane, Lease, Outcome, Pin, Purpose, Totals
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,6 +210,7 @@ class Ledger(Protocol):
     async def calls(
         self, job: JobId, generation: Generation, batch: BatchIndex | None = None
     ) -> Sequence[CallRow]: ...
+    async def totals(self, job: JobId, generation: Generation) -> Totals: ...
     async def body(self, call_id: CallId) -> bytes | None: ...
     async def presume(self, job: JobId, generation: Generation) -> int:
         """Charge in full what the generation still holds (at close); the number of calls."""

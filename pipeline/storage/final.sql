@@ -9,7 +9,7 @@ COPY (
         UNION ALL BY NAME
         SELECT * REPLACE ({generation} AS asked_in) FROM new
     )
-) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880);
+) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group});
 
 -- name: merge_by_query
 -- For tables that do not say which generation asked, as `documents`: a query's new rows replace its old ones.
@@ -19,7 +19,7 @@ COPY (
         UNION ALL BY NAME
         SELECT * FROM new
     )
-) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880);
+) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group});
 
 -- name: newest
 -- The generation that the final file so far was published under.

@@ -9,8 +9,8 @@ from schemas.errors import LakeUnreachable, UnconditionalStore
 async def probe_creates(storage: Storage) -> None:
     """Create one small object twice; the second must lose. Raises LakeUnreachable or UnconditionalStore."""
     key = f"_probe/{uuid4().hex}"
+    first = await storage.create(key, b"first")
     try:
-        first = await storage.create(key, b"first")
         second = await storage.create(key, b"second")
         kept = await storage.read(key)
     finally:

@@ -27,6 +27,7 @@ T = TypeVar("T")
 _CHUNK = 2**20
 _PART = 16 * 2**20  # of a multipart upload; S3 allows 10,000 of them
 _MOST_PARTS = 9_000
+_PAGE = 1_000  # keys that S3 lists or deletes at once, at most
 _FLAT: dict[str, int] = {"max_concurrency": 4, "max_io_queue": 4}  # a queue of 100 parts would be gigabytes
 _EXISTS = {"PreconditionFailed", "412"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
@@ -75,7 +76,7 @@ class S3Storage:
                     return True
                 except ClientError as error:
                     if code(error) in _EXISTS:
-                        return await self._is_ours(error, turn, client, at, writer)
+                        return await self._is_ours(client, at, writer)
                     if code(error) not in _CONFLICT:
                         raise
                 await asyncio.sleep(uniform(0, 0.05 * 2**turn))
@@ -98,7 +99,9 @@ class S3Storage:
         async with self._told():
             client = await self._connected()
             pages = client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.location.bucket, Prefix=root + check_prefix(prefix)
+                Bucket=self.location.bucket,
+                Prefix=root + check_prefix(prefix),
+                PaginationConfig={"PageSize": _PAGE},
             )
             async for page in pages:
                 keys += [item["Key"].removeprefix(root) for item in page.get("Contents", ())]
@@ -108,8 +111,8 @@ class S3Storage:
         names = [{"Key": self.location.prefix + check_key(key)} for key in keys]
         async with self._told():
             client = await self._connected()
-            for start in range(0, len(names), 1000):
-                batch = {"Objects": names[start : start + 1000], "Quiet": True}
+            for start in range(0, len(names), _PAGE):
+                batch = {"Objects": names[start : start + _PAGE], "Quiet": True}
                 reply = await client.delete_objects(Bucket=self.location.bucket, Delete=batch)
                 if failed := reply.get("Errors"):
                     raise ClientError({"Error": {"Code": failed[0].get("Code", "")}}, "DeleteObjects")
@@ -121,12 +124,9 @@ class S3Storage:
         stack, self._stack, self._client, self._loop = self._stack, AsyncExitStack(), None, None
         await stack.aclose()
 
-    async def _is_ours(
-        self, error: ClientError, turn: int, client: Any, at: dict[str, str], writer: str
-    ) -> bool:
-        """A put whose reply was lost is sent again and then finds itself: the object names its writer."""
-        if not turn and not error.response.get("ResponseMetadata", {}).get("RetryAttempts"):
-            return False
+    async def _is_ours(self, client: Any, at: dict[str, str], writer: str) -> bool:
+        """A put whose reply was lost is sent again, by botocore or unseen by aiohttp, and then finds itself:
+        so every refusal is checked against the writer that the object names."""
         head = await client.head_object(**at)
         return bool(head.get("Metadata", {}).get("writer") == writer)
 

@@ -3,7 +3,8 @@
 -- Final views read what closed jobs published: one file per table and job, replaced whole, so each job shows
 -- one generation. `generation` is the closed generation; `asked_in` the one that produced the row.
 -- Live views read jobs that are still under way. Never add the two up: a job moves from one to the other.
--- A live query may find that a part was just swept ("No such file"): run it again.
+-- A query fails when a file is swept or replaced between DuckDB's two looks at it ("No such file", "Invalid
+-- data"); it never answers with a mixture. Run it again.
 
 -- name: jobs
 -- One row per closed job: cap, spend, how many queries ended in which status, the spec.

@@ -10,6 +10,7 @@ from schemas.job import AnswerTask, ClassifyTask, ExtractTask, Task
 from schemas.records import Answer, Completion, Value
 
 Parser = Callable[[Completion], Answer]
+_DENIAL = re.compile(r"\b(?:not?|neither|nor|never|cannot|except)\b|n't\b", re.I)  # "this is not billing"
 _FENCE = re.compile(r"^```(?:[a-zA-Z]*\s*\n)?\s*|\s*```$")
 _LEAD = re.compile(r"^(?:the\s+)?(?:final\s+)?(?:label|answer|category|class)\b\s*(?:is\b)?\s*[:=]?\s*", re.I)
 _BULLET = re.compile(r"^\s*[-*]\s+")
@@ -71,7 +72,7 @@ def _one_of(names: list[str], paths: bool = False) -> Read:
         for form in (said, _LEAD.sub("", said)):
             if found := form if form in exact else folded.get(_fold(form)):
                 return found, ""
-        if len(said) <= 200 and len(named := _named(words, said)) == 1:
+        if len(said) <= 200 and not _DENIAL.search(said) and len(named := _named(words, said)) == 1:
             return named.pop(), ""
         return None, f"outside the label set: {said[:60]!r}"
 

@@ -30,7 +30,9 @@ class Taxonomy:
         if not queries:
             return []
         ruled = match(self.nodes, queries)
-        fast = self._fast.probabilities([query.text for query in queries])
+        unclear = np.flatnonzero(ruled.sum(axis=1) != 1)
+        fast = np.zeros((len(queries), len(self.nodes)), dtype=np.float32)
+        fast[unclear] = self._fast.probabilities([queries[row].text for row in unclear.tolist()])
         return [self._assign(ruled[row], fast[row]) for row in range(len(queries))]
 
     def with_slow(

@@ -5,6 +5,7 @@ hold, journal, send, settle, parse, judge, parts, commit and close. The peers on
 """
 
 import asyncio
+import csv
 import json
 import resource
 import sys
@@ -20,12 +21,14 @@ from tests.jobs import write_documents
 
 LABELS = ["billing", "refund", "shipping", "account_access", "technical_issue", "other"]
 MODEL = "bench"
-WORDS = "the parcel I ordered last week has not arrived and the tracking page shows nothing new since Monday "
 Measured = Callable[[], Awaitable[int]]  # runs the calls; returns how many answers it got
 
 
 def documents(count: int) -> list[str]:
-    return [f"{WORDS * 4}(message {number})" for number in range(count)]
+    """The support messages over and over, each made unique: some match a rule of the taxonomy, some none."""
+    with open("jobs/examples/support/messages.csv", encoding="utf-8", newline="") as file:
+        messages = [row["text"] for row in csv.DictReader(file)]
+    return [f"{messages[number % len(messages)]} (message {number})" for number in range(count)]
 
 
 def spec(url: str, in_flight: int, path: Path, batch: int) -> dict[str, Any]:
@@ -51,6 +54,7 @@ async def tierwise(url: str, in_flight: int, calls: int, folder: Path, ledger: s
     from pipeline.wiring import close_services, open_services, open_work
     from schemas.ids import JobId
     from workers.inline import work_inline
+    from workers.process import tune_collector
 
     write_documents(folder / "documents.parquet", documents(calls))
     path = folder / "job.yaml"
@@ -58,6 +62,7 @@ async def tierwise(url: str, in_flight: int, calls: int, folder: Path, ledger: s
     services = await open_services(Settings(lake=str(folder / "lake"), ledger=ledger))
     await create_job(services, await read_spec(path), JobId("bench"))
     work = await open_work(services, JobId("bench"))
+    tune_collector()
 
     async def run() -> int:
         done = 0
@@ -133,7 +138,9 @@ async def measure(name: str, url: str, in_flight: int, calls: int, ledger: str) 
         place = Path(folder)
         match name:
             case "tierwise":
-                made = await tierwise(url, in_flight, calls, place, ledger or f"sqlite:///{place / 'ledger.db'}")
+                made = await tierwise(
+                    url, in_flight, calls, place, ledger or f"sqlite:///{place / 'ledger.db'}"
+                )
             case "aiohttp":
                 made = await bare_aiohttp(url, in_flight, calls)
             case _:

@@ -1,6 +1,6 @@
 """CPU per call and calls per second, beside bare aiohttp and LiteLLM on the same upstream in the same run.
 
-    python -m tests.benchmarks.speed [--quick]
+python -m tests.benchmarks.speed [--quick]
 """
 
 import json
@@ -10,7 +10,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.clients import MODEL
 from tests.benchmarks.figures import summed, write
 from tests.services import postgresql_schema
 from tests.upstream.client import Upstream, start_upstream
@@ -55,10 +54,15 @@ def _calls(client: str, in_flight: int, latency: int, quick: bool) -> int:
     return max(2 * in_flight, int(min(most, in_flight / latency * 1000) * seconds))
 
 
-def _measure(client: str, upstream: Upstream, in_flight: int, calls: int, ledger: str = "") -> dict[str, float]:
+def _measure(
+    client: str, upstream: Upstream, in_flight: int, calls: int, ledger: str = ""
+) -> dict[str, float]:
     arguments = [client, upstream.url, str(in_flight), str(calls), ledger]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.clients", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.benchmarks.clients", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(f"{client} failed:\n{done.stderr[-3000:]}")
@@ -79,9 +83,7 @@ def _figures(cells: Cells) -> dict[str, Any]:
                 for client in CLIENTS
             }
             figures.setdefault(figure, {})[f"{latency}ms"] = table
-    bar = {
-        name: figures["cpu_us_per_call"]["20ms"][name]["64"]["median"] for name in CLIENTS
-    }
+    bar = {name: figures["cpu_us_per_call"]["20ms"][name]["64"]["median"] for name in CLIENTS}
     figures["ratios"] = {
         "tierwise_to_aiohttp": round(bar["tierwise"] / bar["aiohttp"], 2),
         "litellm_to_tierwise": round(bar["litellm"] / bar["tierwise"], 2),

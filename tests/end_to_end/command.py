@@ -1,16 +1,27 @@
 """The `tierwise` command in processes of its own, as a person or a scheduler starts it."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pipeline.ledger import open_ledger
+from pipeline.ports.ledger import Account, Ledger
+from pipeline.ports.storage import Storage
+from pipeline.storage import open_storage
+from pipeline.storage.views import connect
+from pipeline.wiring import now_ms
+from schemas.ids import AccountId, JobId
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,19 +62,65 @@ class Tierwise:
     def json(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", code=code))
 
+    def lake(self) -> Storage:
+        return open_storage(self.environment()["TIERWISE_LAKE"])
+
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.json("query", sql)
+        """What an analyst reads in the lake; in this process, since starting a command takes its time."""
+        with patched(self.settings), connect(self.lake()) as connection:
+            answer = connection.execute(sql)
+            names = [column[0] for column in answer.description or []]
+            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+    def ledger_url(self) -> str:
+        return self.settings.get(
+            "TIERWISE_LEDGER", f"sqlite:///{self.folder / 'lake' / '_ledger' / 'ledger.db'}"
+        )
+
+    def money(self, job: str) -> Account:
+        """The job's account."""
+
+        async def read(ledger: Ledger) -> Account | None:
+            return await ledger.account(AccountId(f"job/{job}"))
+
+        found = self._ask(read)
+        assert found is not None
         return found
 
-    def wait_closed(self, job: str, timeout: float = 120) -> dict[str, Any]:
-        """Status of the job once it is closed."""
-        end = time.monotonic() + timeout
-        while True:
-            said: dict[str, Any] = self.json("status", job)
-            if said["state"] == "closed":
-                return said
-            assert time.monotonic() < end, f"not closed in {timeout} s: {said}"
-            time.sleep(0.3)
+    def wait_closed(self, job: str, timeout: float = 120) -> Account:
+        """The job's account once it is closed."""
+
+        async def wait(ledger: Ledger) -> Account | None:
+            async with asyncio.timeout(timeout):
+                while (row := await ledger.job(JobId(job))) is None or row.state != "closed":
+                    await asyncio.sleep(0.1)
+            return await ledger.account(row.account)
+
+        found = self._ask(wait)
+        assert found is not None
+        return found
+
+    def _ask(self, question: Callable[[Ledger], Awaitable[T]]) -> T:
+        async def ask() -> T:
+            ledger = open_ledger(self.ledger_url(), clock=now_ms)
+            try:
+                return await question(ledger)
+            finally:
+                await ledger.close()
+
+        return asyncio.run(ask())
+
+
+@contextmanager
+def patched(settings: dict[str, str]) -> Iterator[None]:
+    """The settings as environment variables of this process."""
+    before = dict(os.environ)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager

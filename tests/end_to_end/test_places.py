@@ -95,10 +95,10 @@ def _run(place: Tierwise, dataset: str, *, inline: bool) -> int:
     with textclass(dataset) as upstream:
         spec = write_spec(place, ladder_spec(source, upstream.url, name=job))
         place.run("run" if inline else "submit", spec, "--job", job)
-        said = place.wait_closed(job)
-        assert (said["held_nano"], said["presumed_nano"], said["queries"]) == (0, 0, ROWS[dataset])
-        assert said["spent_nano"] == upstream.meter_total_nano()
-    return int(said["spent_nano"])
+        account = place.wait_closed(job)
+        assert (account.held, account.presumed) == (0, 0)
+        assert account.spent == upstream.meter_total_nano()
+    return account.spent
 
 
 def _in_lake(place: Tierwise) -> int:

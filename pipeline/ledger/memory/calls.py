@@ -15,7 +15,7 @@ from pipeline.ledger.waiting import Asked, WaitingRoom
 from pipeline.ports.ledger import CallRow, Denied, Held, Intent, JobRow, Known, Settlement
 from schemas.errors import LedgerUnreachable
 from schemas.ids import AccountId, BatchIndex, CallId, Generation, JobId, Nano
-from schemas.records import Pin
+from schemas.records import Pin, Totals
 
 
 class Batch(msgspec.Struct):
@@ -187,6 +187,15 @@ class Calls(Accounts):
     ) -> Sequence[CallRow]:
         found = self._calls_of(job, generation, batch)
         return sorted((_row(call) for call in found), key=lambda row: row.batch)
+
+    async def totals(self, job: JobId, generation: Generation) -> Totals:
+        rows = await self.calls(job, generation)
+        return Totals(
+            calls=len(rows),
+            cost=sum(row.cost for row in rows),
+            presumed=sum(row.presumed for row in rows),
+            held=sum(row.outcome is None for row in rows),
+        )
 
     def _calls_of(self, job: JobId, generation: Generation, batch: BatchIndex | None) -> list[_Call]:
         found = [self._calls[call_id] for call_id in self._by_generation[(job, generation)]]

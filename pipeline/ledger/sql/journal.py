@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, case, func, select
 
 from pipeline.ledger.sql.store import Tx
 from pipeline.ledger.sql.tables import calls
 from pipeline.ports.ledger import CallRow
 from schemas.ids import BatchIndex, CallId, Generation, JobId
 from schemas.money import Usage
+from schemas.records import Totals
 
 _SHOWN = [
     calls.c[name]
@@ -65,6 +66,17 @@ def usage_of(tokens: Sequence[int]) -> Usage:
     """Tokens in the order of the columns."""
     given, cached, written, output, reasoning = tokens
     return Usage(input=given, cached_input=cached, cache_write=written, output=output, reasoning=reasoning)
+
+
+def read_totals(tx: Tx, job: JobId, generation: Generation) -> Totals:
+    def count(state: str) -> ColumnElement[int]:
+        return func.coalesce(func.sum(case((calls.c.state == state, 1), else_=0)), 0)
+
+    query = select(
+        func.count(), func.coalesce(func.sum(calls.c.cost), 0), count("presumed"), count("held")
+    ).where(calls.c.job == job, calls.c.generation == generation)
+    names = ("calls", "cost", "presumed", "held")
+    return Totals(**{name: int(value) for name, value in zip(names, tx.run(query).one(), strict=True)})
 
 
 def read_body(tx: Tx, call_id: CallId) -> bytes | None:

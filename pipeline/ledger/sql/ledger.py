@@ -32,7 +32,7 @@ from pipeline.ports.ledger import (
 )
 from schemas.errors import UnknownScheme
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano
-from schemas.records import Lease, Pin
+from schemas.records import Lease, Pin, Totals
 
 T = TypeVar("T")
 KNOWN = "sqlite:///path/to/ledger.db, postgresql://user:password@host/database"
@@ -206,6 +206,9 @@ class SqlLedger:
         self, job: JobId, generation: Generation, batch: BatchIndex | None = None
     ) -> Sequence[CallRow]:
         return await self._read(lambda tx: journal.read_calls(tx, job, generation, batch))
+
+    async def totals(self, job: JobId, generation: Generation) -> Totals:
+        return await self._read(lambda tx: journal.read_totals(tx, job, generation))
 
     async def body(self, call_id: CallId) -> bytes | None:
         return await self._read(lambda tx: journal.read_body(tx, call_id))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from pipeline.ports.storage import Storage
@@ -50,7 +49,12 @@ async def put_batch(
     for table in BATCH_TABLES:
         key = lake.part(table, J, Generation(generation), BatchIndex(batch), Fence(fence))
         rows = filled(
-            table, queries, generation=generation, asked_in=generation, batch=batch, **columns.get(table, columns)
+            table,
+            queries,
+            generation=generation,
+            asked_in=generation,
+            batch=batch,
+            **columns.get(table, columns),
         )
         await write_part(storage, key, rows)
         files[table] = key
@@ -61,7 +65,8 @@ async def put_batch(
         fence=Fence(fence),
         files=files,
         rows=dict.fromkeys(files, len(queries)),
-        **{name: {} for name in ("statuses", "tiers") if name in Commit.__struct_fields__},
+        statuses={},
+        tiers={},
     )
 
 
@@ -74,7 +79,3 @@ async def land_batch(storage: Storage, batch: int, queries: list[str], **columns
 
 def job_row(generation: int = 1) -> pa.Table:
     return filled("jobs", ["one"], generation=generation)
-
-
-def as_json(commit: Commit) -> bytes:
-    return msgspec.json.encode(commit)

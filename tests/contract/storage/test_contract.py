@@ -85,8 +85,9 @@ async def test_lists_below_a_folder_sorted(storage: Storage) -> None:
     assert await storage.list("none/") == []
 
 
-async def test_lists_more_than_a_page(storage: Storage) -> None:
-    keys = [f"many/{number:05d}" for number in range(1_050)]
+async def test_lists_more_than_a_page(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.storage.s3._PAGE", 10)
+    keys = [f"many/{number:05d}" for number in range(35)]
     await asyncio.gather(*(storage.write(key, b"x") for key in keys))
     assert await storage.list("many/") == keys
     await storage.delete(keys)

@@ -138,6 +138,7 @@ def rung(
         name=TierName(name),
         provider=provider,
         slots=asyncio.Semaphore(slots),
+        begun=asyncio.Semaphore(slots),
         trust=trust,
         retries=retries,
         logprobs=True,

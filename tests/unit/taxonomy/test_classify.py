@@ -84,7 +84,7 @@ def test_the_tree_is_flat_parents_first_with_what_is_inherited() -> None:
     [
         ("warm", "warm", True),
         ("warm ruby", "warm/red", True),
-        ("warm leaf", "warm", False),
+        ("warm leaf", "green", False),
         ("ruby leaf", "warm/red", False),
         ("ruby card", "secret", True),
         ("warm ruby leaf card iban", "secret/deep", True),
