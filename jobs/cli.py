@@ -37,12 +37,22 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         app(args=given, prog_name="tierwise")
-    except TierwiseError as error:
+    except (TierwiseError, ExceptionGroup) as raised:
+        error = _cause(raised)
+        if error is None:
+            raise
         _say(error, as_json="--json" in given)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Nothing is lost: `tierwise resume JOB` goes on from here.\n")
         raise SystemExit(130) from None
+
+
+def _cause(error: Exception) -> TierwiseError | None:
+    """The first error of ours in what tasks that ran side by side have raised."""
+    if not isinstance(error, ExceptionGroup):
+        return error if isinstance(error, TierwiseError) else None
+    return next(filter(None, map(_cause, error.exceptions)), None)
 
 
 def _say(error: TierwiseError, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.options import Json, print_json, run_async
+from jobs.options import Json, print_json, run_async, usd
 from pipeline.estimate import ESCALATING, Estimate, estimate
 from pipeline.submit import read_spec
 from schemas.money import format_usd, nano_to_usd, usd_to_nano
@@ -16,7 +16,7 @@ from schemas.money import format_usd, nano_to_usd, usd_to_nano
 
 def command(
     spec: Annotated[Path, typer.Argument(metavar="JOB.yaml")],
-    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=Decimal)] = None,
+    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=usd)] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)] = None,
     as_json: Json = False,
 ) -> None:

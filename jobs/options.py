@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.settings import Settings, read_settings
 from pipeline.wiring import close_services, open_services
 from pipeline.work import Services
+from schemas.job import Usd
 
 T = TypeVar("T")
 
@@ -19,6 +23,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Lake = Annotated[str | None, typer.Option("--lake", help="Folder or s3:// URL of the lake.")]
 Ledger = Annotated[str | None, typer.Option("--ledger", help="sqlite:///FILE or postgresql://… URL.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+_USD: TypeAdapter[Decimal] = TypeAdapter(Usd)
+
+
+def usd(text: str) -> Decimal:
+    """An amount as `budget.usd` takes it, neither negative nor endless."""
+    try:
+        return _USD.validate_python(text)
+    except ValidationError as error:
+        raise typer.BadParameter(f"{text!r}: {error.errors()[0]['msg']}") from None
 
 
 def settings_of(lake: str | None, ledger: str | None = None, **more: str | None) -> Settings:
@@ -43,4 +58,19 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, default=str, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(_plain(data), default=str, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(data: Any) -> Any:
+    """What JSON has no form for: money as digits, keys as text, and null for what is no number."""
+    match data:
+        case dict():
+            return {key if isinstance(key, str) else str(key): _plain(value) for key, value in data.items()}
+        case list() | tuple():
+            return [_plain(each) for each in data]
+        case Decimal():
+            return f"{data:f}"
+        case float() if not math.isfinite(data):
+            return None
+        case _:
+            return data

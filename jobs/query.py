@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from itertools import count
 from typing import Annotated, Any, Literal
 
 import typer
@@ -52,16 +53,47 @@ def check_statement(connection: Any, sql: str) -> None:
 
 def _print(names: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
     if form == "json":
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        keys = _distinct(names)
+        print_json([dict(zip(keys, row, strict=True)) for row in rows])
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
         writer.writerows(rows)
     else:
-        from rich.console import Console
-        from rich.table import Table
+        _print_table(names, [["" if cell is None else str(cell) for cell in row] for row in rows])
 
-        table = Table(*names)
-        for row in rows:
-            table.add_row(*("" if cell is None else str(cell) for cell in row))
-        Console().print(table)
+
+def _distinct(names: list[str]) -> list[str]:
+    """`a, a` as `a, a_1`: an object holds a key once."""
+    keys: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in count(1))
+        keys.append(name if name not in keys else next(key for key in numbered if key not in (*names, *keys)))
+    return keys
+
+
+def _print_table(names: list[str], rows: list[list[str]]) -> None:
+    """A table, or where it is wider than the terminal a block of lines for each row."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table(*map(escape, names))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    if _least_width(names, rows) <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        lines = [f"{name}: {cell}" for name, cell in zip(names, row, strict=True)]
+        console.print("\n".join([*lines, ""]), highlight=False, markup=False, soft_wrap=True)
+
+
+def _least_width(names: list[str], rows: list[list[str]]) -> int:
+    """Columns a table needs where no word is to be broken; a long one may be, from 20 on."""
+    longest = [
+        max((len(word) for cell in (name, *column) for word in cell.split()), default=0)
+        for name, column in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)
+    ]
+    return sum(min(width, 20) + 3 for width in longest) + 1

@@ -25,10 +25,17 @@ def command(
     with connect(open_storage(settings.lake_uri())) as connection:
         summary = summarise(connection, JobId(job))
     if output is not None:
-        output.write_text(page(summary), encoding="utf-8")
+        _write(output, page(summary))
     if as_json:
         print_json(summary.as_dict())
     elif output is not None:
         typer.echo(f"Wrote {output}")
     else:
         print_summary(summary, settings.lake_uri(), f" --lake {lake}" if lake else "")
+
+
+def _write(output: Path, html: str) -> None:
+    try:
+        output.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}") from None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
 from jobs.run import work_to_the_end
 from jobs.summary import allowance_of, exit_code, print_summary, read_summary
 from pipeline.report.summary import Summary
@@ -21,7 +21,7 @@ from schemas.money import usd_to_nano
 def command(
     job: JobName,
     add_budget: Annotated[
-        Decimal | None, typer.Option(help="USD added to the job's cap.", parser=Decimal)
+        Decimal | None, typer.Option(help="USD added to the job's cap.", parser=usd)
     ] = None,
     lake: Lake = None,
     ledger: Ledger = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
 from jobs.progress import board
 from jobs.summary import exit_code, print_summary, read_summary
 from pipeline.report.summary import Summary
@@ -16,13 +16,13 @@ from pipeline.wiring import close_work, open_work
 from pipeline.work import Services
 from schemas.ids import JobId
 from workers.inline import work_inline
-from workers.process import tune_collector
+from workers.process import tune
 from workers.tidy import tidy
 
 
 def command(
     spec: Annotated[Path, typer.Argument(metavar="JOB.yaml")],
-    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=Decimal)] = None,
+    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=usd)] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)] = None,
     job: Annotated[str | None, typer.Option(help="The job's id; default: name and time.")] = None,
     lake: Lake = None,
@@ -32,8 +32,9 @@ def command(
     """Run a job from its spec to its report. A second Ctrl-C or a kill loses nothing: `tierwise resume JOB`."""
     settings = settings_of(lake, ledger)
     prepared = run_async(read_spec(spec, budget))
-    if prepared.spec.output.lake and lake is None:
-        settings = settings.model_copy(update={"lake": prepared.spec.output.lake})
+    lake = lake or prepared.spec.output.lake
+    if lake is not None:
+        settings = settings.model_copy(update={"lake": lake})
 
     async def submit_and_work() -> Summary:
         async with services_of(settings) as services:
@@ -55,7 +56,7 @@ async def work_to_the_end(
 ) -> Summary:
     """Work a job in this process until it is closed, with progress on standard error."""
     work = await open_work(services, job)
-    tune_collector()
+    tune()
     try:
         async with board(services, work.manifest.account, job, queries, quiet=quiet) as shown:
             await work_inline(work, in_flight=settings.batches_in_flight, progress=shown.count)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
 from schemas.ids import BatchIndex, Generation, JobId
@@ -14,7 +14,7 @@ from schemas.ids import BatchIndex, Generation, JobId
 
 def command(
     spec: Annotated[Path, typer.Argument(metavar="JOB.yaml")],
-    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=Decimal)] = None,
+    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=usd)] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)] = None,
     job: Annotated[str | None, typer.Option(help="The job's id; default: name and time.")] = None,
     lake: Lake = None,
@@ -23,7 +23,7 @@ def command(
 ) -> None:
     """Put a job on the broker for `tierwise worker` processes. A bad spec is refused before anything is spent."""
     settings = settings_of(lake, ledger)
-    said = run_async(_submit(settings, spec, budget, limit, JobId(job) if job else None))
+    said = run_async(_submit(settings, spec, budget, limit, JobId(job) if job else None, lake))
     if as_json:
         print_json(said)
         return
@@ -34,14 +34,20 @@ def command(
 
 
 async def _submit(
-    settings: Settings, path: Path, budget: Decimal | None, limit: int | None, job: JobId | None
+    settings: Settings,
+    path: Path,
+    budget: Decimal | None,
+    limit: int | None,
+    job: JobId | None,
+    lake: str | None,
 ) -> dict[str, object]:
     from workers.app import make_app, probe_broker
     from workers.dispatch import Dispatch
 
     app = make_app(settings)
     prepared = await read_spec(path, budget)
-    settings = settings.model_copy(update={"lake": prepared.spec.output.lake or settings.lake})
+    if prepared.spec.output.lake and lake is None:
+        settings = settings.model_copy(update={"lake": prepared.spec.output.lake})
     probe_broker(app, settings.broker)
     async with services_of(settings) as services:
         pinned = await create_job(services, prepared, job, limit)

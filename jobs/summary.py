@@ -1,6 +1,7 @@
 """A summary on the terminal, and the exit code it means."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.report.sql import Row
@@ -54,13 +55,17 @@ def print_summary(summary: Summary, lake: str, lake_option: str = "") -> None:
             console.print(_confusion(summary))
     if summary.statuses.get("deferred"):
         console.print(
-            f"Deferred queries: tierwise resume {summary.job} --add-budget USD{lake_option}", highlight=False
+            f"Deferred queries: tierwise resume {summary.job} --add-budget USD{lake_option}",
+            highlight=False,
+            markup=False,
         )
-    console.print(f"Lake: {lake}", highlight=False, soft_wrap=True)
+    console.print(f"Lake: {lake}", highlight=False, markup=False, soft_wrap=True)
     sql = f"SELECT tier, count(*) FROM results WHERE job = '{summary.job}' GROUP BY tier"
     console.print("Next:", highlight=False)
-    console.print(f"  tierwise report {summary.job}{lake_option}", highlight=False, soft_wrap=True)
-    console.print(f'  tierwise query "{sql}"{lake_option}', highlight=False, soft_wrap=True)
+    console.print(
+        f"  tierwise report {summary.job}{lake_option}", highlight=False, markup=False, soft_wrap=True
+    )
+    console.print(f'  tierwise query "{sql}"{lake_option}', highlight=False, markup=False, soft_wrap=True)
 
 
 def _tiers(rows: list[Row]) -> Table:
@@ -88,5 +93,5 @@ def _confusion(summary: Summary) -> Table:
             for each in summary.confusion
             if each["gold"] == row["gold"]
         ]
-        table.add_row(row["gold"], f"{row['correct']} of {row['queries']}", ", ".join(wrong))
+        table.add_row(escape(row["gold"]), f"{row['correct']} of {row['queries']}", escape(", ".join(wrong)))
     return table

@@ -31,16 +31,16 @@ def command(
     if as_json:
         print_json({"result": result, **parts})
         return
-    _print(Console(highlight=False, soft_wrap=True), query_id, result, parts)
+    _print(Console(highlight=False, markup=False, soft_wrap=True), query_id, result, parts)
 
 
 def _print(console: Console, query_id: str, result: Row, parts: dict[str, list[Row]]) -> None:
-    console.print(f"[bold]{query_id}[/]: {result['status']}, {result['answer']!r} by {result['tier']}")
+    console.print(f"{query_id}: {result['status']}, {result['answer']!r} by {result['tier']}")
     console.print(f"why: {result['reason']}")
     console.print(
         f"cost: ${result['cost_usd']:f}; category {result['category'] or '(none)'}, route {result['route']}"
     )
-    console.print(f"document: {str(result['text'])[:300]}", markup=False)
+    console.print(f"document: {str(result['text'])[:300]}")
     if result["gold"] is not None:
         console.print(f"gold: {result['gold']}")
     for step in parts["decisions"]:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,15 @@ import pyarrow.parquet as pq
 from pipeline.ports.ledger import Account, JobRow
 from pipeline.rows import calls_table
 from pipeline.storage.commits import read_commits
-from pipeline.storage.final import Part, merge_final, write_final
+from pipeline.storage.final import Part, count_statuses, merge_final, write_final
 from pipeline.storage.reconcile import reconciled
-from pipeline.storage.views import connect
 from pipeline.work import Work
 from schemas import lake
+from schemas.errors import LedgerUnreachable
 from schemas.ids import BatchIndex, Fence, Generation
 from schemas.records import Commit, Totals
 from schemas.tables import JOBS, TABLES, usd_column
 
-LEASE_MS = 120_000
 STATUSES = ("answered", "review", "deferred", "cancelled", "rejected", "failed")
 
 
@@ -38,7 +37,7 @@ async def close_generation(work: Work, generation: Generation) -> bool:
     if row is None or row.generation != generation or row.state == "closed":
         return row is not None and row.state == "closed"
     name = f"close/{work.job}/{generation}"
-    fence = await ledger.take(name, owner=owner, now=clock(), ttl_ms=LEASE_MS)
+    fence = await ledger.take(name, owner=owner, now=clock(), ttl_ms=work.services.timing.lease)
     if fence is None:
         return False
     keeping = asyncio.create_task(_keep(work, name, fence))
@@ -51,12 +50,12 @@ async def close_generation(work: Work, generation: Generation) -> bool:
 
 
 async def _keep(work: Work, name: str, fence: Fence) -> None:
+    ledger, clock, owner = work.services.ledger, work.services.clock, work.services.owner
+    ttl = work.services.timing.lease
     while True:
-        await asyncio.sleep(LEASE_MS / 3000)
-        services = work.services
-        await services.ledger.keep(
-            name, owner=services.owner, fence=fence, now=services.clock(), ttl_ms=LEASE_MS
-        )
+        await asyncio.sleep(ttl / 3000)
+        with suppress(LedgerUnreachable):  # closing twice at once gives the same files
+            await ledger.keep(name, owner=owner, fence=fence, now=clock(), ttl_ms=ttl)
 
 
 async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
@@ -71,7 +70,8 @@ async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
     now = work.services.clock()
     account = await ledger.account(row.account)
     assert account is not None  # a job is entered after its account
-    await write_final(storage, "jobs", work.job, await asyncio.to_thread(_job_table, work, row, account, now))
+    statuses = await count_statuses(storage, work.job)
+    await write_final(storage, "jobs", work.job, _job_table(work, row, account, statuses, now))
     await ledger.close_generation(work.job, generation, now)
     return True
 
@@ -120,14 +120,9 @@ async def _publish(
     await merge_final(storage, "results", job, generation, parts["results"], replaced_by=results)
 
 
-def _job_table(work: Work, row: JobRow, account: Account, now: int) -> pa.Table:
+def _job_table(work: Work, row: JobRow, account: Account, statuses: dict[str, int], now: int) -> pa.Table:
     """The one row of `jobs`, published last: with it the job leaves the live views."""
     pinned = work.manifest
-    with connect(work.services.storage) as connection:
-        counted = connection.execute(
-            "SELECT status, count(*) FROM results WHERE job = ? GROUP BY status", [work.job]
-        ).fetchall()
-    statuses: dict[str, int] = dict(counted)
     values: dict[str, Any] = {
         "job": work.job,
         "generation": row.generation,

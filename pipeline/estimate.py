@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.providers.http import HttpClient
-from pipeline.sources import Row, read_rows
+from pipeline.sources import UNREADABLE, Row, read_rows
 from pipeline.submit import Prepared
 from pipeline.task.prompt import build_prompt
 from pipeline.wiring import build_provider
@@ -54,11 +54,10 @@ def _sample(prepared: Prepared, limit: int | None) -> tuple[list[str], int]:
     source = prepared.spec.input
     documents: list[str] = []
     count = 0
-    for row in islice(_rows(prepared.inputs, source.format), limit):
+    kept = (row for row in _rows(prepared.inputs, source.format) if _kept(row, source.where))
+    for row in islice(kept, limit):
         text = row.get(source.text)
-        if not isinstance(text, str) or any(
-            str(row.get(k)) not in _listed(v) for k, v in source.where.items()
-        ):
+        if not isinstance(text, str) or not text.strip():
             continue
         count += 1
         if len(documents) < SAMPLE:
@@ -66,8 +65,9 @@ def _sample(prepared: Prepared, limit: int | None) -> tuple[list[str], int]:
     return documents, count
 
 
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
+def _kept(row: Row, where: dict[str, str | list[str]]) -> bool:
+    wanted = {name: [value] if isinstance(value, str) else value for name, value in where.items()}
+    return UNREADABLE in row or all(str(row.get(name)) in values for name, values in wanted.items())
 
 
 def _rows(paths: list[Path], kind: str) -> Iterator[Row]:

@@ -10,9 +10,9 @@ import asyncio
 import io
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -30,6 +30,7 @@ from schemas.errors import LakeUnreachable, LeaseLost, LedgerUnreachable, NoSuch
 from schemas.ids import BatchIndex, Generation
 from schemas.records import Assignment, Commit, Lease, Pin, Plan, Query, Result
 
+T = TypeVar("T")
 log = logging.getLogger("tierwise.flow")
 CONCERNS_THE_BATCH = (Yielded, LeaseLost, LedgerUnreachable, LakeUnreachable)
 Taken = Literal["committed", "leased", "closed", "unknown", "yielded", "lost"]
@@ -54,6 +55,9 @@ async def take_batch(
             return "yielded", None
     except LeaseLost:
         return "lost", None
+    except LakeUnreachable:  # an outage is no poison: the next holder starts afresh
+        await ledger.release(lease)
+        raise
     return "committed", await ledger.commit_batch(work.job, generation, batch)
 
 
@@ -62,20 +66,26 @@ async def run_batch(work: Work, lease: Lease, progress: Progress | None = None) 
     data = await work.services.storage.read(lake.batch_file(lease.job, lease.generation, lease.batch))
     queries = read_documents(pq.read_table(io.BytesIO(data)))
     caller = _caller(work, lease)
+    off_ledger: list[OffLedger] = []
     async with _heartbeat(work, lease, caller):
         try:
-            assigned, off_ledger = await _categorise(work, caller, queries)
-            plans = work.policy.plan(queries, assigned, lease.pin)
             if lease.attempts > work.services.timing.poison:
-                results = [
-                    _poisoned(work, lease, *each) for each in zip(queries, assigned, plans, strict=True)
-                ]
+                results = _give_up(work, lease, queries)
             else:
-                results = await _walk_all(work, caller, queries, assigned, plans, off_ledger, progress)
+                results, off_ledger = await _answer(work, lease, caller, queries, progress)
         except Yielded:
             return False
     await _commit(work, lease, results, off_ledger)
     return True
+
+
+async def _answer(
+    work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress | None
+) -> tuple[list[Result], list[OffLedger]]:
+    assigned, off_ledger = await _categorise(work, caller, queries)
+    plans = work.policy.plan(queries, assigned, lease.pin)
+    results = await _walk_all(work, caller, queries, assigned, plans, off_ledger, progress)
+    return results, off_ledger
 
 
 def _caller(work: Work, lease: Lease) -> Caller:
@@ -106,7 +116,7 @@ async def _categorise(
         for row, each in enumerate(assigned)
         if not each.familiar and queries[row].rejected is None and _may_see(work, slow, each)
     ]
-    said = await asyncio.gather(*(_ask_category(work, slow, caller, queries[row]) for row in uncertain))
+    said = await _all([_ask_category(work, slow, caller, queries[row]) for row in uncertain])
     known = {row: each[0] for row, each in zip(uncertain, said, strict=True) if each[0] is not None}
     off_ledger = [each[1] for each in said if each[1] is not None]
     return work.taxonomy.with_slow(queries, assigned, known), off_ledger
@@ -157,12 +167,16 @@ async def _walk_all(
             progress(result.status, result.tier or "")
         return result
 
-    walks = [one(*each) for each in zip(queries, assigned, plans, strict=True)]
-    ended = await asyncio.gather(*walks, return_exceptions=True)
+    return await _all([one(*each) for each in zip(queries, assigned, plans, strict=True)])
+
+
+async def _all(asking: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Waits for every one, also when one fails: nothing is in flight once the batch's lease is given up."""
+    ended = await asyncio.gather(*asking, return_exceptions=True)
     for failure in ended:
         if isinstance(failure, BaseException):
             raise failure
-    return [result for result in ended if isinstance(result, Result)]
+    return [each for each in ended if not isinstance(each, BaseException)]
 
 
 async def _walk_safely(
@@ -196,9 +210,11 @@ def _failed(work: Work, query: Query, assignment: Assignment, plan: Plan, reason
     )  # fmt: skip
 
 
-def _poisoned(work: Work, lease: Lease, query: Query, assignment: Assignment, plan: Plan) -> Result:
+def _give_up(work: Work, lease: Lease, queries: Sequence[Query]) -> list[Result]:
+    """Nothing is categorised or planned any more: that may be what ended its holders."""
     reason = f"poison: its batch was given up after {lease.attempts - 1} leases without progress"
-    return _failed(work, query, assignment, plan, reason)
+    plan = Plan(tiers=(), accept=(), route="ladder", policy_version=lease.pin.policy_version)
+    return [_failed(work, query, ROOT, plan, reason) for query in queries]
 
 
 async def _commit(
@@ -239,14 +255,21 @@ async def _has_commit(work: Work, lease: Lease) -> bool:
 
 @asynccontextmanager
 async def _heartbeat(work: Work, lease: Lease, caller: Caller) -> AsyncIterator[None]:
-    """Renews the lease at a third of its length; ends the batch's spending when it is lost or its time is up."""
+    """Renews the lease at a third of its length; ends the batch's spending when it is lost or its time is up.
+
+    What is in flight when the time is up is still waited for, so the lease is kept until the block ends: its
+    next holder would presume those calls and pay for them again."""
     timing = work.services.timing
     ends_at = work.services.clock() + timing.batch
 
     async def beat() -> None:
-        while not caller.time_is_up:
+        renewed: object = lease
+        while renewed is not None:
             await asyncio.sleep(timing.lease / 3000)
-            renewed = await work.services.ledger.renew(lease, work.services.clock(), timing.lease)
+            try:
+                renewed = await work.services.ledger.renew(lease, work.services.clock(), timing.lease)
+            except LedgerUnreachable as error:
+                log.warning("the lease of batch %s of %s was not renewed: %s", lease.batch, lease.job, error)
             caller.time_is_up = renewed is None or work.services.clock() >= ends_at
 
     beating = asyncio.create_task(beat())

@@ -1,6 +1,7 @@
 """Settings of a process: `tierwise.toml` in the working directory, then TIERWISE_* from the environment."""
 
 import os
+import tomllib
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -56,10 +57,13 @@ class Settings(BaseSettings):
 
 
 def read_settings(**overrides: str | None) -> Settings:
-    """Raises SpecError naming each bad setting."""
+    """Raises SpecError naming each bad setting, or what is no TOML."""
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = Problem("(file)", f"is not TOML: {error}", "Correct the syntax.")
+        raise SpecError(FILE, [problem]) from None
     except ValidationError as error:
         problems = [Problem(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
         source = FILE if os.path.exists(FILE) else "TIERWISE_*"

@@ -13,6 +13,7 @@ import yaml
 
 from pipeline.ingest import check_input, ingest
 from pipeline.providers.http import HttpClient
+from pipeline.task.parse import parser_of
 from pipeline.task.prompt import build_prompt
 from pipeline.wiring import POLICIES, build_policy, build_provider, build_taxonomy, price_tier, read_training
 from pipeline.work import Services
@@ -23,7 +24,10 @@ from schemas.job import ClassifyTask, JobSpec, KeywordTier, RecordedTier, Sklear
 from schemas.loading import load_model, load_spec
 from schemas.manifest import Manifest
 from schemas.money import FREE, Price, usd_to_nano
+from schemas.records import Completion
 from schemas.taxonomy import TaxonomySpec
+
+RELATIVE = "Paths are relative to the spec's folder."
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +43,8 @@ async def read_spec(path: Path, budget: Decimal | None = None, *, for_calls: boo
     """`for_calls`: credentials must be there too. Raises SpecError with every problem at once, InputError, MissingCredential or UnpricedModel."""
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(path=path, why=error.strerror or str(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path=path, why=_why(error), fix="Give the path of a job spec in YAML.") from None
     spec = load_spec(text, str(path))
     if budget is not None:
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"usd": budget})})
@@ -57,7 +61,7 @@ async def prepare(spec: JobSpec, base: Path, source: str, *, for_calls: bool = T
     for index, tier in enumerate(spec.tiers):
         try:
             if isinstance(tier, SklearnTier):
-                training[TierName(tier.name)] = _training_file(tier, base)
+                training[TierName(tier.name)] = _training_file(tier, spec, base)
             elif not isinstance(tier, KeywordTier) or isinstance(tier.keywords, dict):
                 prices[TierName(tier.name)] = price_tier(tier) or FREE
                 if for_calls:
@@ -150,8 +154,8 @@ def _read_in(spec: JobSpec, base: Path, problems: list[Problem]) -> JobSpec:
                 Problem(f"taxonomy: {each.path}", each.message, each.fix, each.line)
                 for each in error.problems
             ]
-        except OSError as error:
-            problems.append(Problem("taxonomy", f"{use.tree} cannot be read: {error.strerror}"))
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem("taxonomy", f"{use.tree} cannot be read: {_why(error)}", RELATIVE))
     tiers = [_read_keywords(tier, index, base, problems) for index, tier in enumerate(spec.tiers)]
     tiers = [_whole_path(tier, base) if isinstance(tier, RecordedTier) else tier for tier in tiers]
     return spec.model_copy(update={**changes, "tiers": tiers})
@@ -162,11 +166,12 @@ def _read_keywords(tier: Any, index: int, base: Path, problems: list[Problem]) -
         return tier
     try:
         data = yaml.safe_load((base / tier.keywords).read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it holds no mapping")
         return KeywordTier.model_validate({**tier.model_dump(), "keywords": data})
     except OSError as error:
-        problems.append(
-            Problem(f"tiers[{index}].keywords", f"{tier.keywords} cannot be read: {error.strerror}")
-        )
+        why = f"{tier.keywords} cannot be read: {_why(error)}"
+        problems.append(Problem(f"tiers[{index}].keywords", why, RELATIVE))
     except (yaml.YAMLError, ValueError) as error:
         why = str(error).splitlines()[0]
         fix = "Write it as `label: [keyword, …]`."
@@ -176,16 +181,27 @@ def _read_keywords(tier: Any, index: int, base: Path, problems: list[Problem]) -
     return tier
 
 
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 at byte {error.start}"
+    return error.strerror or str(error)
+
+
 def _whole_path(tier: RecordedTier, base: Path) -> RecordedTier:
     """Outcomes are too large to pin: every worker must reach the same path."""
     return tier.model_copy(update={"outcomes": str((base / tier.outcomes).absolute())})
 
 
-def _training_file(tier: SklearnTier, base: Path) -> Path:
+def _training_file(tier: SklearnTier, spec: JobSpec, base: Path) -> Path:
     path = base / tier.train
     if not path.is_file():
-        raise InputError(path=tier.train, why="no such file", fix="Paths are relative to the spec's folder.")
-    read_training(tier, path)
+        raise InputError(path=tier.train, why="no such file", fix=RELATIVE)
+    _, labels = read_training(tier, path)
+    parse = parser_of(spec.task)
+    said = [Completion(text=label, finish_reason="stop") for label in sorted(set(labels))]
+    if unknown := [each.text for each in said if parse(each).value is None]:
+        fix = "Use the labels of the task."
+        raise InputError(path=tier.train, why=f"unknown labels: {', '.join(unknown)}", fix=fix)
     return path
 
 

@@ -87,9 +87,10 @@ async def close_services(services: Services) -> None:
 
 
 def _call_ids() -> Callable[[], CallId]:
-    """128 random bits each, from a generator seeded by the system: no system call per id."""
+    """Milliseconds, then 80 random bits, as UUIDv7: new ids lie side by side in the ledger's index. Drawn from a
+    generator seeded by the system, so that no id costs a system call."""
     bits = random.Random(int.from_bytes(os.urandom(32))).getrandbits
-    return lambda: CallId(f"{bits(128):032x}")
+    return lambda: CallId(f"{now_ms():012x}{bits(80):020x}")
 
 
 def now_ms() -> int:

@@ -132,7 +132,7 @@ Task = Annotated[ClassifyTask | ExtractTask | AnswerTask, Field(discriminator="k
 
 
 class BatchSize(Model):
-    rows: int = Field(500, ge=1, le=100_000)
+    rows: int = Field(1000, ge=1, le=100_000)
     bytes: int = Field(4_000_000, ge=1_000)
 
 

@@ -9,7 +9,7 @@ from pipeline.work import Progress, Work
 from schemas.errors import UnknownJob
 from schemas.ids import BatchIndex, Generation
 
-_IDLE_S = 0.2  # between looks at batches that other processes hold
+_IDLE_S = 0.2  # between looks at batches, or a closing, that other processes hold
 
 
 async def work_inline(work: Work, *, in_flight: int = 4, progress: Progress | None = None) -> JobRow:
@@ -21,9 +21,7 @@ async def work_inline(work: Work, *, in_flight: int = 4, progress: Progress | No
         ready = await work.services.ledger.open_batches(work.job, work.services.clock())
         if ready:
             await _take_all(work, row.generation, ready, in_flight, progress)
-        elif row.committed >= row.batches:
-            await close_generation(work, row.generation)
-        else:
+        elif row.committed < row.batches or not await close_generation(work, row.generation):
             await asyncio.sleep(_IDLE_S)
 
 

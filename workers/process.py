@@ -24,7 +24,7 @@ class Process:
         self._thread = threading.Thread(target=self._loop.run_forever, name="tierwise-loop", daemon=True)
         self._thread.start()
         self.services: Services = self.run(open_services(settings))
-        tune_collector()
+        tune()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the loop thread and wait for it."""
@@ -45,11 +45,17 @@ class Process:
         self._thread.join(timeout=5)
 
 
-def tune_collector() -> None:
-    """A batch keeps tens of thousands of short-lived objects alive at once: at the default thresholds the
-    collector walks all of them, and every imported module, again and again (half of the CPU of a call)."""
+def tune() -> None:
+    """Settings of the interpreter for a process that works batches; each halves the CPU of a call.
+
+    A batch keeps tens of thousands of short-lived objects alive at once: at the default thresholds the collector
+    walks all of them, and every imported module, again and again. BLAS threads spin between its small products.
+    """
+    from threadpoolctl import threadpool_limits
+
     gc.collect()
     gc.set_threshold(50_000, 20, 50)
+    threadpool_limits(limits=1)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

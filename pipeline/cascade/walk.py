@@ -102,7 +102,8 @@ async def _judge(
     votes: tuple[Vote, ...] = ()
     if completion is not None:
         case = Case(query=query, tier=rung.name, answer=answer, completion=completion, before=before)
-        votes = tuple([await judge.score(case) for judge in asking.judges])
+        said = [await judge.score(case) for judge in asking.judges]
+        votes = tuple([vote for vote in said if vote.score is not None])
     confidence = combine(votes, rung.trust) if answer.value is not None else 0.0
     accepted, reason = _verdict(asking, answer, confidence, plan, position)
     return Step(

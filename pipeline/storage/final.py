@@ -35,6 +35,15 @@ async def write_final(storage: Storage, table: str, job: JobId, rows: pa.Table) 
     await write_part(storage, lake.final(table, job), rows.select(TABLES[table].names).cast(TABLES[table]))
 
 
+async def count_statuses(storage: Storage, job: JobId) -> dict[str, int]:
+    """How many of a job's published results ended in each status."""
+    async with scratch(storage) as folder:
+        (path,) = await fetch_parts(storage, [lake.final("results", job)], folder)
+        column = await asyncio.to_thread(pq.read_table, path, columns=["status"])
+    counted = column["status"].value_counts().to_pylist()
+    return {each["values"]: each["counts"] for each in counted}
+
+
 async def merge_final(
     storage: Storage,
     table: str,

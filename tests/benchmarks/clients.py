@@ -31,12 +31,12 @@ def documents(count: int) -> list[str]:
     return [f"{messages[number % len(messages)]} (message {number})" for number in range(count)]
 
 
-def spec(url: str, in_flight: int, path: Path, batch: int) -> dict[str, Any]:
+def spec(url: str, in_flight: int, path: Path) -> dict[str, Any]:
     return {
         "version": 1,
         "name": "bench",
         "task": {"kind": "classify", "instructions": "Sort the message.", "labels": LABELS},
-        "input": {"path": str(path), "id": "id", "text": "text", "batch": {"rows": batch}},
+        "input": {"path": str(path), "id": "id", "text": "text"},
         "tiers": [
             {
                 "name": "model", "provider": "openai", "model": MODEL, "base_url": url, "api_key_env": None,
@@ -54,15 +54,15 @@ async def tierwise(url: str, in_flight: int, calls: int, folder: Path, ledger: s
     from pipeline.wiring import close_services, open_services, open_work
     from schemas.ids import JobId
     from workers.inline import work_inline
-    from workers.process import tune_collector
+    from workers.process import tune
 
     write_documents(folder / "documents.parquet", documents(calls))
     path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(spec(url, in_flight, folder / "documents.parquet", max(in_flight, 500))))
+    path.write_text(yaml.safe_dump(spec(url, in_flight, folder / "documents.parquet")))
     services = await open_services(Settings(lake=str(folder / "lake"), ledger=ledger))
     await create_job(services, await read_spec(path), JobId("bench"))
     work = await open_work(services, JobId("bench"))
-    tune_collector()
+    tune()
 
     async def run() -> int:
         done = 0

@@ -68,7 +68,7 @@ class SqlLedger:
         url: str,
         clock: Callable[[], int] = wall_clock,
         *,
-        max_wait_ms: float = 2.0,
+        max_wait_ms: float = 5.0,
         max_group: int = 256,
         patience_s: float = 15.0,
         poll_s: tuple[float, float] = (0.05, 0.25),

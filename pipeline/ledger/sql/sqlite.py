@@ -53,6 +53,7 @@ class SqliteStore:
         with self.guard():  # changing the journal mode needs the database to itself
             connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA wal_autocheckpoint=10000")  # pages; each checkpoint writes hot pages again
 
     @contextmanager
     def guard(self) -> Iterator[None]:

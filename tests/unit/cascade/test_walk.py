@@ -220,7 +220,7 @@ async def test_parts_are_judged_though_the_first_failed() -> None:
     result = await run(tier, text="x" * 30 + "y" * 30, too_long="split_and_vote", max_tokens=10)
 
     assert (result.status, result.value) == ("answered", "a")
-    assert [vote.judge for vote in result.steps[0].votes] == ["valid", "confidence", "agreement"]
+    assert [vote.judge for vote in result.steps[0].votes] == ["valid", "confidence"]
 
 
 async def test_a_cut_document_is_sent_cut() -> None:
