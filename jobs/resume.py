@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Ask what is still open: answers that were paid for are never bought again."""
     settings = settings_of(lake, ledger)
-    added = Nano(0) if add_budget is None else usd_to_nano(add_budget)
+    added = None if add_budget is None else usd_to_nano(add_budget)
     summary, asked, allowance = run_async(_resume(settings, JobId(job), added, as_json))
     if summary is None:
         said = {"job": job, "queries": asked, "state": "published"}
@@ -48,7 +48,7 @@ def command(
 
 
 async def _resume(
-    settings: Settings, job: JobId, added: Nano, quiet: bool
+    settings: Settings, job: JobId, added: Nano | None, quiet: bool
 ) -> tuple[Summary | None, int, Allowance]:
     async with services_of(settings) as services:
         row, asked = await resume(services, job, added)

@@ -1,4 +1,4 @@
-"""What happens when the last batch of a generation is committed: final tables, then the ledger's word that it is closed.
+"""When the last batch of a generation is committed: final tables, then the ledger's word that it is closed.
 
 Leased and idempotent: killed anywhere, it is begun again from the commits and the ledger and gives the same files.
 """

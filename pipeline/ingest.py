@@ -153,7 +153,7 @@ class _Seen:
     """Ids so far, on disk: a job's ids need not fit into memory."""
 
     def __init__(self) -> None:
-        self._file = NamedTemporaryFile(prefix="tierwise-ids-")
+        self._file = NamedTemporaryFile(prefix="tierwise-ids-")  # noqa: SIM115  # closed by close()
         self._db = sqlite3.connect(self._file.name, isolation_level=None)
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA journal_mode = OFF")

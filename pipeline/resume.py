@@ -21,7 +21,7 @@ ORDER BY d.query_id
 """
 
 
-async def resume(services: Services, job: JobId, add_budget: Nano = Nano(0)) -> tuple[JobRow, int]:
+async def resume(services: Services, job: JobId, add_budget: Nano | None = None) -> tuple[JobRow, int]:
     """Add money, then begin the next generation if the job is closed with queries open; a job that is still
     running (its workers were killed, say) goes on in its generation. Returns the job and the number of queries
     that are asked again; 0 leaves a closed job as it is."""

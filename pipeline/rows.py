@@ -1,4 +1,4 @@
-"""From what a batch did to the columns of its tables. Whole columns at a time: a dict per row costs more than a call."""
+"""From what a batch did to the columns of its tables, a whole column at a time: a dict per row is dear."""
 
 import json
 from collections import defaultdict

@@ -40,7 +40,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_spec(path: Path, budget: Decimal | None = None, *, for_calls: bool = True) -> Prepared:
-    """`for_calls`: credentials must be there too. Raises SpecError with every problem at once, InputError, MissingCredential or UnpricedModel."""
+    """Everything that is wrong at once, as SpecError; InputError where there is no such file.
+    `for_calls`: the tiers' credentials must be there too."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

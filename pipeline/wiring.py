@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from pipeline.cascade.call import Rung
@@ -63,11 +64,15 @@ SAFETY_TOKENS = 64  # left free in a context window, for what the wire format ad
 
 async def open_services(settings: Settings) -> Services:
     """The ledger and the lake, probed: raises LedgerUnreachable, LakeUnreachable or UnconditionalStore."""
-    storage = open_storage(settings.lake_uri())
-    await storage.probe()
-    await prepare_lake(storage)
-    ledger = open_ledger(settings.ledger_url(), clock=now_ms)
-    await ledger.probe()
+    async with AsyncExitStack() as opened:
+        storage = open_storage(settings.lake_uri())
+        opened.push_async_callback(storage.close)
+        await storage.probe()
+        await prepare_lake(storage)
+        ledger = open_ledger(settings.ledger_url(), clock=now_ms)
+        opened.push_async_callback(ledger.close)
+        await ledger.probe()
+        opened.pop_all()
     return Services(
         ledger=ledger,
         storage=storage,

@@ -13,7 +13,8 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3rem .6rem }
 th { border-bottom: 2px solid #d0d7de } td { border-bottom: 1px solid #eaeef2 }
 .number { text-align: right; font-variant-numeric: tabular-nums }
-.tiles { display: flex; gap: 1rem; flex-wrap: wrap } .tile { border: 1px solid #d0d7de; border-radius: .5rem; padding: .6rem 1rem }
+.tiles { display: flex; gap: 1rem; flex-wrap: wrap }
+.tile { border: 1px solid #d0d7de; border-radius: .5rem; padding: .6rem 1rem }
 .tile b { display: block; font-size: 1.3rem }
 """
 

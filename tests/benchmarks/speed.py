@@ -128,8 +128,12 @@ def _print(figures: dict[str, Any]) -> None:
             shown = [_cell(figures, latency, client, str(in_flight)) for in_flight in IN_FLIGHT]
             print(f"{client:12}" + "".join(f"{cell:>34}" for cell in shown))
     ratios = figures["ratios"]
-    print(f"\nCPU per call at {ratios['at']}: {ratios['tierwise_to_aiohttp']}× bare aiohttp (bar {ratios['bars']['tierwise_to_aiohttp']}), "
-          f"{ratios['litellm_to_tierwise']}× less than LiteLLM (bar {ratios['bars']['litellm_to_tierwise']})")  # fmt: skip
+    bars = ratios["bars"]
+    print(
+        f"\nCPU per call at {ratios['at']}: {ratios['tierwise_to_aiohttp']}× bare aiohttp "
+        f"(bar {bars['tierwise_to_aiohttp']}), {ratios['litellm_to_tierwise']}× less than LiteLLM "
+        f"(bar {bars['litellm_to_tierwise']})"
+    )
     pg = figures["postgresql"]
     print(f"on PostgreSQL: {pg['tierwise']} µs of ours and {pg['ledger_server']} µs of the server's a call")
 
