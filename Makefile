@@ -7,7 +7,7 @@ FIGURES := build/figures
 .PHONY: demo test check unit bench lock clean
 
 demo: $(VENV)/.runtime ## the main job, on the example corpus
-	@$(BIN)/tierwise run jobs/examples/support.yaml --lake lake
+	@$(BIN)/tierwise run jobs/examples/support.yaml
 
 test: $(VENV)/.dev ## all tests; those of an absent service skip by name (and fail where CI=true)
 	$(BIN)/python -m pytest

@@ -1,5 +1,9 @@
 """A summary on the terminal, and the exit code it means."""
 
+import os
+import shutil
+import sys
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -36,36 +40,39 @@ def allowance_of(manifest: Manifest) -> Allowance:
 
 
 def print_summary(summary: Summary, lake: str, lake_option: str = "") -> None:
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     ended = " · ".join(f"{count:,} {status}" for status, count in summary.statuses.items())
-    console.print(f"\n[bold]{summary.job}[/] (generation {summary.generation}): {ended}", highlight=False)
     presumed = f", of it ${summary.presumed_usd:f} presumed" if summary.presumed_usd else ""
+    console.print(f"\n[bold]{summary.job}[/] (generation {summary.generation}): {ended}")
     console.print(
         f"Cost ${summary.cost_usd:,.6f} of a cap of ${summary.cap_usd:,.2f}{presumed}; "
-        f"{summary.seconds:.1f} s from submit to close",
-        highlight=False,
+        f"{summary.seconds:.1f} s from submit to close"
     )
     console.print(_tiers(summary.tiers))
     if summary.accuracy is not None:
-        console.print(
-            f"Accuracy against gold: [bold]{summary.accuracy:.1%}[/] ({summary.correct} of {summary.graded})",
-            highlight=False,
-        )
+        graded = f"({summary.correct} of {summary.graded})"
+        console.print(f"Accuracy against gold: [bold]{summary.accuracy:.1%}[/] {graded}")
         if summary.confusion:
             console.print(_confusion(summary))
-    if summary.statuses.get("deferred"):
-        console.print(
-            f"Deferred queries: tierwise resume {summary.job} --add-budget USD{lake_option}",
-            highlight=False,
-            markup=False,
-        )
-    console.print(f"Lake: {lake}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Lake: {lake}", markup=False)
+    console.print("Next:")
+    for command in _next(summary):
+        console.print(f"  {program()} {command}{lake_option}", markup=False)
+
+
+def _next(summary: Summary) -> list[str]:
     sql = f"SELECT tier, count(*) FROM results WHERE job = '{summary.job}' GROUP BY tier"
-    console.print("Next:", highlight=False)
-    console.print(
-        f"  tierwise report {summary.job}{lake_option}", highlight=False, markup=False, soft_wrap=True
-    )
-    console.print(f'  tierwise query "{sql}"{lake_option}', highlight=False, markup=False, soft_wrap=True)
+    commands = [f"report {summary.job}", f'query "{sql}"']
+    if summary.statuses.get("deferred"):
+        return [f"resume {summary.job} --add-budget USD", *commands]
+    if summary.dearest:
+        commands.append(f"why {summary.job} {summary.dearest[0]['query_id']}")
+    return commands
+
+
+def program() -> str:
+    """How this command was started, when it is not on the PATH."""
+    return "tierwise" if shutil.which("tierwise") else os.path.relpath(sys.argv[0])
 
 
 def _tiers(rows: list[Row]) -> Table:

@@ -8,6 +8,7 @@ from pipeline.ports.ledger import JobRow
 from pipeline.work import Progress, Work
 from schemas.errors import UnknownJob
 from schemas.ids import BatchIndex, Generation
+from workers.dead import end_dead_leases
 
 _IDLE_S = 0.2  # between looks at batches, or a closing, that other processes hold
 
@@ -15,6 +16,7 @@ _IDLE_S = 0.2  # between looks at batches, or a closing, that other processes ho
 async def work_inline(work: Work, *, in_flight: int = 4, progress: Progress | None = None) -> JobRow:
     """Returns the closed job. Safe beside other processes that work on the same job."""
     while True:
+        await end_dead_leases(work.services)
         row = await _row(work)
         if row.state == "closed":
             return row

@@ -5,6 +5,7 @@ import logging
 import random
 
 from pipeline.work import Services
+from workers.dead import end_dead_leases
 from workers.dispatch import Dispatch
 from workers.tidy import tidy
 
@@ -30,6 +31,7 @@ async def sweep(services: Services, dispatch: Dispatch) -> int:
     fence = await services.ledger.take(NAME, owner=services.owner, now=services.clock(), ttl_ms=ttl)
     if fence is None:
         return 0
+    await end_dead_leases(services)
     published = 0
     for row in await services.ledger.jobs():
         if row.state == "closed":

@@ -57,7 +57,7 @@ def summarise(connection: DuckDBPyConnection, job: JobId, limit: int = 10) -> Su
         graded=graded["graded"],
         correct=graded["correct"],
         classes=rows(connection, "classes", job=job, limit=limit),
-        confusion=rows(connection, "confusion", job=job, limit=limit),
+        confusion=rows(connection, "confusion", job=job, limit=5 * limit),
         escalations=rows(connection, "escalations", job=job, limit=limit),
         dearest=rows(connection, "dearest", job=job, limit=limit),
         stop=row["stop"],

@@ -93,7 +93,7 @@ class Tierwise:
         async def wait(ledger: Ledger) -> Account | None:
             async with asyncio.timeout(timeout):
                 while (row := await ledger.job(JobId(job))) is None or row.state != "closed":
-                    await asyncio.sleep(0.1)  # noqa: ASYNC110  # another process closes it
+                    await asyncio.sleep(0.1)  # another process closes it
             return await ledger.account(row.account)
 
         found = self._ask(wait)

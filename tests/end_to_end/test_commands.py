@@ -1,4 +1,4 @@
-"""What each command says, over one finished job; and that what it says is for people or for machines, not both."""
+"""What each command says over one finished job, to people and to machines."""
 
 import csv
 import io
@@ -89,8 +89,8 @@ def test_why_shows_every_tier_judge_and_call(shop: Tierwise, finished: dict[str,
     # Then each tier, with its verdict, each judge with its score, and each call with its cost are there
     assert [step["tier"] for step in said["decisions"]] == ["nano", "mini", "large"]
     assert [step["accepted"] for step in said["decisions"]] == [False, False, True]
-    assert {vote["judge"] for vote in said["votes"]} == {"valid", "confidence", "agreement"}
-    assert len(said["votes"]) == 9
+    voted = {(vote["position"], vote["judge"]) for vote in said["votes"] if vote["score"] is not None}
+    assert voted == {(0, "valid"), (1, "valid"), (2, "valid"), (1, "agreement"), (2, "agreement")}
     total = sum(Decimal(call["cost_usd"]) for call in said["calls"])
     assert total == Decimal(said["result"]["cost_usd"]) > 0
     for step in said["decisions"]:
@@ -99,7 +99,7 @@ def test_why_shows_every_tier_judge_and_call(shop: Tierwise, finished: dict[str,
     for call in said["calls"]:
         assert call["call_id"][:8] in printed
         assert f"${call['cost_usd']}" in printed
-    assert "agreement 1.00" in printed
+    assert all(f"{vote['judge']} {vote['score']:.2f}" in printed for vote in said["votes"] if vote["score"])
     assert said["result"]["text"][:100] in printed
 
 
@@ -196,8 +196,8 @@ def test_query_prints_rows_that_are_wider_than_the_terminal(shop: Tierwise, fini
 
 
 def test_query_prints_what_json_has_no_form_for(shop: Tierwise, finished: dict[str, Any]) -> None:
-    sql = "SELECT 'nan'::DOUBLE AS a, MAP {DATE '2026-01-02': [1e400::DOUBLE]} AS b, 1 AS c, 2 AS c, 0::DECIMAL(9,9) AS d"
-    sql = sql.replace("1e400", "'inf'")
+    numbers = "'nan'::DOUBLE AS a, MAP {DATE '2026-01-02': ['inf'::DOUBLE]} AS b, 0::DECIMAL(9, 9) AS d"
+    sql = f"SELECT {numbers}, 1 AS c, 2 AS c"
     row = {"a": None, "b": {"2026-01-02": [None]}, "c": 1, "c_1": 2, "d": "0.000000000"}
     assert tierwise(shop, "query", sql, "--json").json() == [row]
 
@@ -222,7 +222,7 @@ def test_query_prints_what_json_has_no_form_for(shop: Tierwise, finished: dict[s
         "EXPLAIN ANALYZE SELECT 1",
         "explain (analyze) COPY results TO 'stolen.csv'",
         "",
-        "-- nothing",
+        "/* nothing */",
         "SELEC 1",
         "SELECT nothing FROM results",
         "SELECT text::INTEGER FROM documents",
@@ -247,7 +247,7 @@ def test_status_of_one_and_of_all(shop: Tierwise, finished: dict[str, Any]) -> N
     assert (said["state"], said["queries"], said["done"]) == ("closed", ROWS, ROWS)
     assert said["spent_usd"] == finished["cost_usd"]
     assert Decimal(said["spent_usd"]) + Decimal(said["held_usd"]) <= Decimal(said["cap_usd"])
-    assert said["tiers"] == {tier["tier"]: tier["answered"] for tier in finished["tiers"]}
+    assert said["tiers"] == {tier["tier"]: tier["answered"] for tier in finished["tiers"] if tier["answered"]}
     printed = tierwise(shop, "status", "env").out
     assert f"queries {ROWS} of {ROWS}" in printed
     assert "env" in [row["job"] for row in tierwise(shop, "status", "--json").json()]

@@ -16,6 +16,7 @@ from tests.end_to_end.conftest import textclass, write_spec
 from tests.jobs import ladder_spec, recorded
 from tests.s3server.server import CREDENTIALS, S3Server, start_s3_server
 from tests.services import RABBITMQ, REDIS, broker_queue, postgresql_schema
+from tests.upstream.client import Upstream
 
 DATASETS = ("policy_en", "env_claims_en", "sust_finance_en", "technology_en")
 ROWS = {"policy_en": 443, "env_claims_en": 265, "sust_finance_en": 1000, "technology_en": 1000}
@@ -68,18 +69,36 @@ PLACES = {
 _first: dict[str, list[dict[str, Any]]] = {}
 
 
+@pytest.fixture(scope="module")
+def textclasses() -> Iterator[dict[str, Upstream]]:
+    """One upstream for each set, shared by all places."""
+    with ExitStack() as stack:
+        yield {dataset: stack.enter_context(textclass(dataset)) for dataset in DATASETS}
+
+
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.timeout(400)
-def test_a_job_gives_the_same_rows_wherever_it_runs(name: str, tmp_path: Path) -> None:
+def test_a_job_gives_the_same_rows_wherever_it_runs(
+    name: str, tmp_path: Path, textclasses: dict[str, Upstream]
+) -> None:
     # Given the policy set and the three binary sets, over HTTP, with an ample budget
     make_place, processes = PLACES[name]
+    before = {dataset: upstream.meter_total_nano() for dataset, upstream in textclasses.items()}
     with ExitStack() as stack:
         place = stack.enter_context(make_place(tmp_path))
         if processes:
             stack.enter_context(workers(place, processes))
         # When they run
-        spent = sum(_run(place, dataset, inline=not processes) for dataset in DATASETS)
-        # Then every row is answered, and what the lake says was spent is what the ledger says
+        for dataset, upstream in textclasses.items():
+            _start(place, dataset, upstream, inline=not processes)
+        # Then what the ledger spent is, to the nano-dollar, what the provider metered
+        spent = 0
+        for dataset, upstream in textclasses.items():
+            account = place.wait_closed(_job(dataset))
+            assert (account.held, account.presumed) == (0, 0)
+            assert account.spent == upstream.meter_total_nano() - before[dataset]
+            spent += account.spent
+        # And every row is answered, and the lake says the same of the money
         rows = place.rows(ANSWERS)
         assert len(rows) == sum(ROWS.values())
         assert {row["status"] for row in rows} == {"answered"}
@@ -88,17 +107,15 @@ def test_a_job_gives_the_same_rows_wherever_it_runs(name: str, tmp_path: Path) -
         assert rows == _first.setdefault("rows", rows)
 
 
-def _run(place: Tierwise, dataset: str, *, inline: bool) -> int:
-    """What the ledger spent on the job: to the nano-dollar what the provider's meter says."""
+def _job(dataset: str) -> str:
+    return dataset.replace("_", "-")
+
+
+def _start(place: Tierwise, dataset: str, upstream: Upstream, *, inline: bool) -> None:
     source = recorded(data_file("outcomes_textclass_en.parquet"), f"textclass/{dataset}", place.folder)
-    job = dataset.replace("_", "-")
-    with textclass(dataset) as upstream:
-        spec = write_spec(place, ladder_spec(source, upstream.url, name=job))
-        place.run("run" if inline else "submit", spec, "--job", job)
-        account = place.wait_closed(job)
-        assert (account.held, account.presumed) == (0, 0)
-        assert account.spent == upstream.meter_total_nano()
-    return account.spent
+    assert source.rows == ROWS[dataset]
+    spec = write_spec(place, ladder_spec(source, upstream.url, name=_job(dataset)))
+    place.run("run" if inline else "submit", spec, "--job", _job(dataset))
 
 
 def _in_lake(place: Tierwise) -> int:

@@ -105,20 +105,27 @@ async def test_a_batch_that_yields_is_taken_up_without_paying_twice() -> None:
 async def test_while_a_batch_yields_nobody_pays_again_for_what_is_in_flight(slow: bool) -> None:
     # Given a batch whose time is up while its calls, or those that categorise it, are in flight for longer
     # than its lease
-    meter = Meter(gate=asyncio.Event())
-    desk = Desk(meter=meter, timing=Timing(lease=90, batch=0))
+    gate = asyncio.Event()
+    desk = Desk(timing=Timing(lease=90, batch=0))
     taxonomy: dict[str, Any] = (
         {"taxonomy": {"tree": TREE, "slow_tier": "t0", "familiar_margin": 1.0}} if slow else {}
     )
     await desk.open([[f"text {number}" for number in range(12)]], **taxonomy)
+
+    async def one_by_one() -> None:
+        number = len(desk.meter.lines)
+        await gate.wait()
+        await asyncio.sleep(0.01 * number)
+
+    desk.meter.look = one_by_one
     running = asyncio.create_task(take_batch(await desk.start(), ONE, FIRST))
     for _ in range(20):
         await asyncio.sleep(0.015)
         desk.now += 15
         # When others try to take it, then they are refused
-        assert await take_batch(await desk.start(), ONE, FIRST) == ("leased", None)
-    assert meter.gate is not None
-    meter.gate.set()
+        taken = take_batch(await desk.start(), ONE, FIRST)
+        assert await asyncio.wait_for(taken, 5) == ("leased", None)
+    gate.set()
     assert (await running)[0] == "yielded"
     # And once it is given back, nothing is in flight
     assert (await desk.account()).held == 0

@@ -49,6 +49,7 @@ async def test_killed_around_the_commit_point(moment: str) -> None:
     assert await take_batch(await desk.start(), ONE, FIRST) == ("committed", 0)
     # Then a commit that stands stays as it is; nothing is asked again either way
     assert commit in (None, desk.objects[lake.commit(JOB, ONE, FIRST)])
+    assert any(key.endswith("-f2.parquet") for key in desk.objects) == (moment == "before")
     assert await close_generation(await desk.start(), ONE)
     await desk.check_closed(3)
     assert len(desk.meter.lines) == 2

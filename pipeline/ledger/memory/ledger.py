@@ -47,3 +47,14 @@ class MemoryLedger(Batches):
         found = self._named.get(name)
         if found is not None and (found.owner, found.fence) == (owner, fence):
             found.owner, found.lease_until = "", 0
+
+    async def owners(self, now: int) -> set[str]:
+        batches = {each.owner for each in self._batches.values() if not each.committed and each.lease_until > now}
+        named = {each.owner for each in self._named.values() if each.lease_until > now}
+        return (batches | named) - {""}
+
+    async def end_leases(self, owner: str) -> None:
+        for batch in self._batches.values():
+            batch.lease_until = 0 if batch.owner == owner else batch.lease_until
+        for named in self._named.values():
+            named.lease_until = 0 if named.owner == owner else named.lease_until

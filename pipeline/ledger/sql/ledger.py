@@ -231,6 +231,12 @@ class SqlLedger:
     async def give_back(self, name: str, *, owner: str, fence: Fence) -> None:
         await self._write(lambda tx: named.give_back(tx, name, owner=owner, fence=fence))
 
+    async def owners(self, now: int) -> set[str]:
+        return await self._read(lambda tx: named.owners(tx, now))
+
+    async def end_leases(self, owner: str) -> None:
+        await self._write(lambda tx: named.end_leases(tx, owner))
+
     async def close(self) -> None:
         """Finishes what was asked; holds that still wait are told that the ledger is closed."""
         if self._closed:

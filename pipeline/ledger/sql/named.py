@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.ledger.sql.store import Tx
-from pipeline.ledger.sql.tables import leases
+from pipeline.ledger.sql.tables import batches, leases
 from schemas.ids import Fence
 
 
@@ -38,3 +38,17 @@ def touch(tx: Tx) -> None:
     fence = take(tx, "probe", owner="probe", now=0, ttl_ms=0)
     if fence is not None:
         give_back(tx, "probe", owner="probe", fence=fence)
+
+
+def owners(tx: Tx, now: int) -> set[str]:
+    held = union(
+        select(batches.c.owner).where(batches.c.lease_until > now, batches.c.committed == 0),
+        select(leases.c.owner).where(leases.c.lease_until > now),
+    )
+    return {owner for owner in tx.run(held).scalars() if owner}
+
+
+def end_leases(tx: Tx, owner: str) -> None:
+    """The fence stays: the next holder's is larger all the same."""
+    for table in (batches, leases):
+        tx.run(update(table).where(table.c.owner == owner).values(lease_until=0))

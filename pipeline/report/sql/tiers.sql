@@ -8,10 +8,11 @@ WITH asked AS (
     FROM results r LEFT JOIN documents d ON d.job = r.job AND d.query_id = r.query_id
     WHERE r.job = $job AND r.status = 'answered' GROUP BY r.tier
 ), paid AS (
-    SELECT tier, count(*) AS calls, sum(cost_usd) AS cost_usd, min(sent_at) AS first_sent
-    FROM calls WHERE job = $job GROUP BY tier
+    SELECT tier, count(*) AS calls, sum(cost_usd) AS cost_usd FROM calls WHERE job = $job GROUP BY tier
+), ladder AS (
+    SELECT tier, min(list_position(tiers_planned, tier)) AS rung FROM decisions WHERE job = $job GROUP BY tier
 )
 SELECT tier, coalesce(asked, 0) AS asked, coalesce(answered, 0) AS answered, graded, correct,
        coalesce(calls, 0) AS calls, coalesce(cost_usd, 0)::DECIMAL(18, 9) AS cost_usd
-FROM asked FULL JOIN answered USING (tier) FULL JOIN paid USING (tier)
-ORDER BY first_sent NULLS LAST, tier
+FROM asked FULL JOIN answered USING (tier) FULL JOIN paid USING (tier) LEFT JOIN ladder USING (tier)
+ORDER BY rung NULLS LAST, tier

@@ -265,3 +265,22 @@ async def test_a_race_for_a_named_lease_has_one_winner(ledger: Ledger, desk: Des
         *[ledger.take(f"close-{desk.job}", owner=f"w{number}", now=0, ttl_ms=100) for number in range(10)]
     )
     assert [fence for fence in taken if fence is not None] == [1]
+
+
+async def test_the_leases_of_a_dead_owner_are_ended_at_once(desk: Desk) -> None:
+    # Given two holders of batches, one of them with a named lease too
+    first, second = await desk.lease(0, owner="dead"), await desk.lease(1, owner="alive")
+    fence = await desk.ledger.take("close", owner="dead", now=desk.now, ttl_ms=TTL)
+    assert {"dead", "alive"} <= await desk.ledger.owners(desk.now)
+    # When one is known to be dead
+    await desk.ledger.end_leases("dead")
+    # Then its leases are free, with a larger fence, and the other's are not
+    assert "dead" not in await desk.ledger.owners(desk.now)
+    again = await try_lease(desk, batch=0)
+    assert isinstance(again, Lease)
+    assert again.fence > first.fence
+    assert await desk.ledger.renew(second, desk.now, TTL) is not None
+    taken = await desk.ledger.take("close", owner="other", now=desk.now, ttl_ms=TTL)
+    assert fence is not None
+    assert taken is not None
+    assert taken > fence
