@@ -9,6 +9,7 @@ import typer
 from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
+from schemas.errors import Problem, SpecError
 from schemas.ids import BatchIndex, Generation, JobId
 
 
@@ -46,8 +47,11 @@ async def _submit(
 
     app = make_app(settings)
     prepared = await read_spec(path, budget)
-    if prepared.spec.output.lake and lake is None:
-        settings = settings.model_copy(update={"lake": prepared.spec.output.lake})
+    wanted = prepared.spec.output.lake
+    if wanted and lake is None and wanted != settings.lake:
+        fix = f"Set TIERWISE_LAKE={wanted} here and for the workers, or remove output.lake."
+        problem = Problem("output.lake", f"the workers' lake is {settings.lake!r}", fix)
+        raise SpecError(str(path), [problem])
     probe_broker(app, settings.broker)
     async with services_of(settings) as services:
         pinned = await create_job(services, prepared, job, limit)

@@ -1,6 +1,7 @@
 """A summary on the terminal, and the exit code it means."""
 
 import os
+import shlex
 import shutil
 import sys
 
@@ -66,7 +67,7 @@ def _next(summary: Summary) -> list[str]:
     if summary.statuses.get("deferred"):
         return [f"resume {summary.job} --add-budget USD", *commands]
     if summary.dearest:
-        commands.append(f"why {summary.job} {summary.dearest[0]['query_id']}")
+        commands.append(f"why {summary.job} {shlex.quote(summary.dearest[0]['query_id'])}")
     return commands
 
 

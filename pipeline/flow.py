@@ -199,8 +199,12 @@ async def _warm(work: Work, queries: Sequence[Query]) -> None:
     """Local tiers that can answer a whole batch at once do so; the first of a ladder sees every document."""
     first = work.asking.rungs[next(iter(work.asking.rungs))]
     warm = getattr(first.provider, "warm", None)
-    if warm is not None and not work.asking.masked:
+    if warm is None or work.asking.masked:
+        return
+    try:
         await asyncio.to_thread(warm, [query.text for query in queries if query.rejected is None])
+    except Exception as error:  # each document is then asked alone, and the one that fails is a failed row
+        log.warning("%s cannot answer the batch at once: %s: %s", first.name, type(error).__name__, error)
 
 
 def _failed(work: Work, query: Query, assignment: Assignment, plan: Plan, reason: str) -> Result:

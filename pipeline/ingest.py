@@ -3,7 +3,7 @@
 import io
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -44,11 +44,17 @@ async def check_input(source: Input, base: Path) -> list[Path]:
 
 
 async def ingest(
-    storage: Storage, job: JobId, source: Input, files: list[Path], limit: int | None = None
+    storage: Storage,
+    job: JobId,
+    source: Input,
+    files: list[Path],
+    limit: int | None = None,
+    gold: Callable[[str], str] = str,
 ) -> Ingested:
-    """Write generation 1's batch files. Memory holds one batch at a time."""
+    """Write generation 1's batch files. Memory holds one batch at a time. `gold` gives the right answer the
+    form that answers have."""
     batches = rejected = total = 0
-    for queries in _batches(_queries(source, files, limit), source.batch.rows, source.batch.bytes):
+    for queries in _batches(_queries(source, files, limit, gold), source.batch.rows, source.batch.bytes):
         await write_batch(storage, job, Generation(1), BatchIndex(batches), queries)
         batches += 1
         total += len(queries)
@@ -80,11 +86,13 @@ def _batches(queries: Iterable[Query], rows: int, size: int) -> Iterator[list[Qu
         yield batch
 
 
-def _queries(source: Input, files: list[Path], limit: int | None) -> Iterator[Query]:
+def _queries(
+    source: Input, files: list[Path], limit: int | None, gold: Callable[[str], str]
+) -> Iterator[Query]:
     rows = (row for path in files for row in read_rows(path, source.format) if _wanted(row, source.where))
     with closing(_Seen()) as seen:
         for number, row in enumerate(islice(rows, limit), 1):
-            yield seen.once(_query(row, source, number), number)
+            yield seen.once(_query(row, source, number, gold), number)
 
 
 def _wanted(row: Row, where: dict[str, str | list[str]]) -> bool:
@@ -97,7 +105,7 @@ def _wanted(row: Row, where: dict[str, str | list[str]]) -> bool:
     return True
 
 
-def _query(row: Row, source: Input, number: int) -> Query:
+def _query(row: Row, source: Input, number: int, to_gold: Callable[[str], str] = str) -> Query:
     fallback = QueryId(f"row-{number}")
     if UNREADABLE in row:
         return Query(query_id=fallback, text="", rejected=row[UNREADABLE])
@@ -118,7 +126,7 @@ def _query(row: Row, source: Input, number: int) -> Query:
         query_id=query_id,
         text=text,
         fields=fields,
-        gold=_clean(_text(gold)) if gold is not None and gold != "" else None,
+        gold=to_gold(_clean(_text(gold))) if gold is not None and gold != "" else None,
         rejected=problem,
     )
 

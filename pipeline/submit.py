@@ -13,6 +13,7 @@ import yaml
 
 from pipeline.ingest import check_input, ingest
 from pipeline.providers.http import HttpClient
+from pipeline.task.gold import gold_of
 from pipeline.task.parse import parser_of
 from pipeline.task.prompt import build_prompt
 from pipeline.wiring import POLICIES, build_policy, build_provider, build_taxonomy, price_tier, read_training
@@ -92,7 +93,7 @@ async def create_job(
     if await ledger.job(job) is not None:
         raise JobExists(job=job)
     await _check_account(services, spec)
-    done = await ingest(storage, job, spec.input, prepared.inputs, limit)
+    done = await ingest(storage, job, spec.input, prepared.inputs, limit, gold_of(spec.task))
     files = {}
     for tier, path in prepared.training.items():
         files[tier] = f"_jobs/{job}/files/{tier}{''.join(path.suffixes[-2:])}"

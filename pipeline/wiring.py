@@ -29,7 +29,7 @@ from pipeline.providers.http import HttpClient
 from pipeline.providers.prices import find_price
 from pipeline.router.fixed_ladder import FixedLadder
 from pipeline.settings import Settings
-from pipeline.sources import read_rows
+from pipeline.sources import UNREADABLE, read_rows
 from pipeline.storage import open_storage
 from pipeline.storage.views import prepare_lake
 from pipeline.task.length import estimated_tokens
@@ -270,6 +270,8 @@ def read_training(tier: SklearnTier, path: Path) -> tuple[list[str], list[str]]:
     """Texts and labels of a tier's training file. Raises InputError naming the column that is missing."""
     texts, labels = [], []
     for row in read_rows(path, "auto"):
+        if UNREADABLE in row:
+            raise InputError(path=tier.train, why=row[UNREADABLE], fix="Correct that line.")
         for column in (tier.text, tier.label):
             if column not in row:
                 fix = f"Set tiers.{tier.name}.text and .label to its columns: {', '.join(row)}."

@@ -231,7 +231,6 @@ def test_extract(small: Tierwise) -> None:
     assert found["1"]["cost_usd"] * 10**9 == 2 * (50 * 1000 + 5 * 4000)
 
 
-@pytest.mark.xfail(strict=True, reason="gold is compared as text with the answer's own JSON")
 @pytest.mark.parametrize("kind", ["many", "extract"])
 def test_gold_in_json_is_compared_by_what_it_says(small: Tierwise, kind: str) -> None:
     """Spaces, and the order of keys and of labels, make no other answer."""

@@ -1,6 +1,7 @@
 """kill -9, redelivery and lost messages, with real brokers, PostgreSQL and worker processes."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -60,15 +61,16 @@ def test_workers_killed_in_the_middle(broker: str, tmp_path: Path) -> None:
 
 
 def test_redelivered_messages_cost_nothing(tmp_path: Path) -> None:
-    # Given a job whose messages come three times before it begins, and again in its middle
+    # Given a job whose messages each come three times in a row, and again in its middle
     with (
         textclass(DATASET, latency_ms=20) as upstream,
         brokered(tmp_path, LEASE_SECONDS="3") as place,
-        herd(place, 2) as workers,
+        ExitStack() as stack,
     ):
         place.run("submit", env_claims(place, upstream, batch=30, slots=4), "--job", JOB)
-        for _ in range(2):
-            publish(place, range(BATCHES))
+        purge(place)
+        publish(place, sorted(3 * list(range(BATCHES))))
+        workers = stack.enter_context(herd(place, 2))
         wait_for(lambda: upstream.stats().served > 100, "the middle")
         publish(place, range(BATCHES))
         account = place.wait_closed(JOB)
@@ -76,6 +78,7 @@ def test_redelivered_messages_cost_nothing(tmp_path: Path) -> None:
         assert check_rows(place) == {"answered": ROWS}
         calls = journal(place)
         check_meter(place, upstream, calls)
+        assert workers.said(": leased") > 0
         assert account.presumed == 0
         assert upstream.meter_total_nano() == account.spent
         before = place.rows("SELECT * FROM results ORDER BY query_id")

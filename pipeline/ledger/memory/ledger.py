@@ -49,7 +49,9 @@ class MemoryLedger(Batches):
             found.owner, found.lease_until = "", 0
 
     async def owners(self, now: int) -> set[str]:
-        batches = {each.owner for each in self._batches.values() if not each.committed and each.lease_until > now}
+        batches = {
+            each.owner for each in self._batches.values() if not each.committed and each.lease_until > now
+        }
         named = {each.owner for each in self._named.values() if each.lease_until > now}
         return (batches | named) - {""}
 
