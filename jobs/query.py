@@ -9,7 +9,7 @@ import typer
 
 from jobs.options import Lake, print_json, settings_of
 from pipeline.storage import open_storage
-from pipeline.storage.views import connect
+from pipeline.storage.views import ask, connect
 from schemas.errors import QueryRefused
 
 
@@ -28,7 +28,7 @@ def command(
     with connect(storage) as connection:
         check_statement(connection, sql)
         try:
-            rows = connection.execute(sql)
+            rows = ask(connection, sql)
         except duckdb.Error as error:
             raise QueryRefused(why=str(error).splitlines()[0], fix="Correct the SQL.") from None
         names = [column[0] for column in rows.description or []]

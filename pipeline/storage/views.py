@@ -3,6 +3,7 @@
 import asyncio
 import io
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pipeline.storage.s3 import S3Storage
 
+ATTEMPTS = 3
 DATABASE = "tierwise.duckdb"
 VIEWS = "views.sql"
 _STORED_AS = "v1.0.0"  # a DuckDB 2 file is unreadable to 1.x unless written so
@@ -73,6 +75,21 @@ def connect(storage: Storage) -> "duckdb.DuckDBPyConnection":
         fix = "Check TIERWISE_LAKE; a run makes the lake."
         raise LakeUnreachable(url=storage.uri, why=why, fix=fix) from error
     return connection
+
+
+def ask(
+    connection: "duckdb.DuckDBPyConnection", sql: str, values: Mapping[str, object] | None = None
+) -> "duckdb.DuckDBPyConnection":
+    """Execute, again when a job closed in the middle of it: DuckDB opens a file once for its footer and once for
+    its rows, and fails loudly when it was replaced in between."""
+    import duckdb
+
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return connection.execute(sql, values)
+        except (duckdb.IOException, duckdb.InvalidInputException):
+            continue
+    return connection.execute(sql, values)
 
 
 def view_script(storage: Storage) -> str:
