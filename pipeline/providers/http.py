@@ -59,7 +59,7 @@ class HttpClient:
                     status=status,
                     body=content,
                     complete=whole,
-                    retry_after_s=retry_after(response.headers),
+                    retry_after_s=retry_after(response.headers) if status >= 400 else None,
                     error="" if whole else f"reply over {MAX_BODY} bytes",
                     latency_ms=_ms_since(began),
                 )

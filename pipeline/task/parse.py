@@ -61,22 +61,28 @@ def _one_label(task: ClassifyTask) -> Read:
 
 
 def _one_of(names: list[str], paths: bool = False) -> Read:
-    exact = set(names)
+    exact = {form: name for name in names for form in _usual_forms(name)}
     folded = _folded(names, paths)
     words = {name: _word(name) for name in names}
 
     def read(text: str) -> tuple[Value | None, str]:
-        if text in exact:  # the common case, before any work
-            return text, ""
+        if (usual := exact.get(text)) is not None:  # the common case, before any work
+            return usual, ""
         said = _scalar(text)
         for form in (said, _LEAD.sub("", said)):
-            if found := form if form in exact else folded.get(_fold(form)):
+            if found := exact.get(form) or folded.get(_fold(form)):
                 return found, ""
         if len(said) <= 200 and not _DENIAL.search(said) and len(named := _named(words, said)) == 1:
             return named.pop(), ""
         return None, f"outside the label set: {said[:60]!r}"
 
     return read
+
+
+def _usual_forms(name: str) -> list[str]:
+    """The name, and the object of structured output that holds it."""
+    wrapped = [{key: name} for key in ("label", "answer")]
+    return [name, *map(json.dumps, wrapped), *(json.dumps(each, separators=(",", ":")) for each in wrapped)]
 
 
 def _word(name: str) -> re.Pattern[str]:
@@ -98,7 +104,7 @@ def _named(words: dict[str, re.Pattern[str]], said: str) -> set[str]:
 
 def _many_labels(task: ClassifyTask) -> Read:
     names = [label.name for label in task.labels]
-    exact = set(names)
+    exact = {form: name for name in names for form in _usual_forms(name)}
     folded = _folded(names, paths=False)
 
     def read(text: str) -> tuple[Value | None, str]:
@@ -135,7 +141,9 @@ def _fold(text: str) -> str:
 
 def _decode(text: str) -> Any:
     """The JSON in a text: the whole, or the first object or list within it; None when there is none."""
-    text = _FENCE.sub("", text.strip())
+    text = text.strip()
+    if text[:1] not in ("{", "["):
+        text = _FENCE.sub("", text)
     try:
         return json.loads(text)
     except RecursionError:

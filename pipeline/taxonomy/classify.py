@@ -22,6 +22,10 @@ class Taxonomy:
     ) -> None:
         self.nodes = flatten(spec)
         self._fast = SimilarityClassifier(self.nodes, encoder)
+        self._only = [
+            Assignment(category=node.path, score=1.0, familiar=True, source="rule", margin=1.0)
+            for node in self.nodes
+        ]
         self._margin = familiar_margin
         self._weight = slow_weight
 
@@ -30,10 +34,15 @@ class Taxonomy:
         if not queries:
             return []
         ruled = match(self.nodes, queries)
-        unclear = np.flatnonzero(ruled.sum(axis=1) != 1)
-        fast = np.zeros((len(queries), len(self.nodes)), dtype=np.float32)
-        fast[unclear] = self._fast.probabilities([queries[row].text for row in unclear.tolist()])
-        return [self._assign(ruled[row], fast[row]) for row in range(len(queries))]
+        hits = ruled.sum(axis=1)
+        unclear = np.flatnonzero(hits != 1).tolist()
+        fast = self._fast.probabilities([queries[row].text for row in unclear])
+        assigned = [
+            self._only[node] for node in ruled.argmax(axis=1).tolist()
+        ]  # right where one rule matches
+        for position, row in enumerate(unclear):
+            assigned[row] = self._assign(ruled[row], fast[position])
+        return assigned
 
     def with_slow(
         self, queries: Sequence[Query], assigned: Sequence[Assignment], said: Mapping[int, tuple[int, float]]

@@ -48,8 +48,9 @@ def _config(latency: int) -> Any:
 
 
 def _calls(client: str, in_flight: int, latency: int, quick: bool) -> int:
-    """Some seconds of work each; LiteLLM needs about ten times as long for a call."""
-    seconds = 2 if quick else 6
+    """Some seconds of work each: more for Tierwise, whose job has a beginning and an end; LiteLLM needs about ten
+    times as long for a call."""
+    seconds = (4 if client == "tierwise" else 2) if quick else (12 if client == "tierwise" else 6)
     most = 150 if client == "litellm" else 2500
     return max(2 * in_flight, int(min(most, in_flight / latency * 1000) * seconds))
 
