@@ -82,11 +82,10 @@ async def merge_final(
 async def scratch(storage: Storage) -> AsyncIterator[Path]:
     """For a local lake on its own filesystem, so that publishing is a rename."""
     place = storage.scratch() if isinstance(storage, LocalStorage) else None
-    holder = await asyncio.to_thread(tempfile.TemporaryDirectory, dir=place, prefix="merge-")
-    try:
-        yield Path(holder.name)
-    finally:
-        await asyncio.to_thread(holder.cleanup)
+    with tempfile.TemporaryDirectory(
+        dir=place, prefix="merge-"
+    ) as folder:  # in no thread: a cancel would lose it
+        yield Path(folder)
 
 
 async def _old(storage: Storage, key: str, folder: Path) -> Path | None:
