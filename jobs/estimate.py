@@ -1,23 +1,18 @@
 """`tierwise estimate`: what a job will cost, before anything is spent."""
 
-from decimal import Decimal
-from pathlib import Path
-from typing import Annotated
-
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.options import Json, print_json, run_async, usd
+from jobs.options import Budget, Json, Limit, Spec, print_json, run_async
 from pipeline.estimate import ESCALATING, Estimate, estimate
 from pipeline.submit import read_spec
 from schemas.money import format_usd, nano_to_usd, usd_to_nano
 
 
 def command(
-    spec: Annotated[Path, typer.Argument(metavar="JOB.yaml")],
-    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=usd)] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)] = None,
+    spec: Spec,
+    budget: Budget = None,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Price a job from its prompt, its rows and its tiers. Sends nothing."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -34,6 +35,12 @@ def usd(text: str) -> Decimal:
         return _USD.validate_python(text)
     except ValidationError as error:
         raise typer.BadParameter(f"{text!r}: {error.errors()[0]['msg']}") from None
+
+
+Spec = Annotated[Path, typer.Argument(metavar="JOB.yaml")]
+Budget = Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=usd)]
+Limit = Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)]
+NewJob = Annotated[str | None, typer.Option(help="The job's id; default: name and time.")]
 
 
 def settings_of(lake: str | None, ledger: str | None = None, **more: str | None) -> Settings:

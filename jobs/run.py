@@ -1,12 +1,20 @@
 """`tierwise run`: submit, work and report in this process; nothing to install or start."""
 
-from decimal import Decimal
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
+from jobs.options import (
+    Budget,
+    Json,
+    Lake,
+    Ledger,
+    Limit,
+    NewJob,
+    Spec,
+    print_json,
+    run_async,
+    services_of,
+    settings_of,
+)
 from jobs.progress import board
 from jobs.summary import exit_code, print_summary, read_summary
 from pipeline.report.summary import Summary
@@ -21,10 +29,10 @@ from workers.tidy import tidy
 
 
 def command(
-    spec: Annotated[Path, typer.Argument(metavar="JOB.yaml")],
-    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=usd)] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)] = None,
-    job: Annotated[str | None, typer.Option(help="The job's id; default: name and time.")] = None,
+    spec: Spec,
+    budget: Budget = None,
+    limit: Limit = None,
+    job: NewJob = None,
     lake: Lake = None,
     ledger: Ledger = None,
     as_json: Json = False,

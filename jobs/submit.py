@@ -2,11 +2,22 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
+from jobs.options import (
+    Budget,
+    Json,
+    Lake,
+    Ledger,
+    Limit,
+    NewJob,
+    Spec,
+    print_json,
+    run_async,
+    services_of,
+    settings_of,
+)
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
 from schemas.errors import Problem, SpecError
@@ -14,10 +25,10 @@ from schemas.ids import BatchIndex, Generation, JobId
 
 
 def command(
-    spec: Annotated[Path, typer.Argument(metavar="JOB.yaml")],
-    budget: Annotated[Decimal | None, typer.Option(help="Overrides budget.usd.", parser=usd)] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N rows.", min=1)] = None,
-    job: Annotated[str | None, typer.Option(help="The job's id; default: name and time.")] = None,
+    spec: Spec,
+    budget: Budget = None,
+    limit: Limit = None,
+    job: NewJob = None,
     lake: Lake = None,
     ledger: Ledger = None,
     as_json: Json = False,

@@ -1,6 +1,6 @@
 """The transactional store for money, leases and the call journal.
 
-Rules (DESIGN: Money, Invariants): spent + held <= cap for every account of a call's chain; a hold whose outcome
+Rules: spent + held <= cap for every account of a call's chain; a hold whose outcome
 is unknown is charged in full and marked presumed, never refunded by a timer; journal and settlement are one
 transaction and are taken from any holder whatever its fence; only commits are fenced.
 """

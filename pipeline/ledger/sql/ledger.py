@@ -68,13 +68,14 @@ class SqlLedger:
         url: str,
         clock: Callable[[], int] = wall_clock,
         *,
-        max_wait_ms: float = 5.0,
+        max_wait_ms: float = 10.0,
         max_group: int = 256,
         patience_s: float = 15.0,
         poll_s: tuple[float, float] = (0.05, 0.25),
         orphan_after_s: float = 60.0,
     ) -> None:
-        """`patience_s`: how long a lost database is waited for; `orphan_after_s`: how long a hold waits
+        """`max_wait_ms`: what gathers this long goes into one transaction: longer costs latency, shorter CPU (about
+        10 µs a call for 5 ms, 64 calls in flight). `patience_s`: how long a lost database is waited for; `orphan_after_s`: how long a hold waits
         before money held under leases that ran out is charged."""
         store = store_of(url)
         self.url = store.url
