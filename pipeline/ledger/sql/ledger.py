@@ -74,9 +74,9 @@ class SqlLedger:
         poll_s: tuple[float, float] = (0.05, 0.25),
         orphan_after_s: float = 60.0,
     ) -> None:
-        """`max_wait_ms`: what gathers this long goes into one transaction: longer costs latency, shorter CPU (about
-        10 µs a call for 5 ms, 64 calls in flight). `patience_s`: how long a lost database is waited for; `orphan_after_s`: how long a hold waits
-        before money held under leases that ran out is charged."""
+        """`max_wait_ms`: what comes within it shares a transaction (longer: more latency, less CPU); `patience_s`:
+        how long a lost database is waited for; `orphan_after_s`: how long a hold waits before money held under
+        leases that ran out is charged."""
         store = store_of(url)
         self.url = store.url
         self._clock = clock
