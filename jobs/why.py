@@ -48,11 +48,7 @@ def _print(console: Console, query_id: str, result: Row, parts: dict[str, list[R
         console.print(
             f"{step['position'] + 1}. {step['tier']}: {step['answer']!r}, {verdict}: {step['reason']}"
         )
-        said = [
-            vote
-            for vote in parts["votes"]
-            if vote["position"] == step["position"] and vote["score"] is not None
-        ]
+        said = [vote for vote in parts["votes"] if vote["position"] == step["position"]]
         votes = ", ".join(f"{vote['judge']} {vote['score']:.2f}" for vote in said)
         console.print(f"   P(correct) {step['confidence']:.2f}; {votes}" if votes else "   no votes")
     for call in parts["calls"]:

@@ -46,7 +46,7 @@ class Process:
 
 
 def tune() -> None:
-    """Settings of the interpreter for a process that works batches; each halves the CPU of a call.
+    """Settings of the interpreter for a process that works batches; without them a call costs far more CPU.
 
     A batch keeps tens of thousands of short-lived objects alive at once: at the default thresholds the collector
     walks all of them, and every imported module, again and again. BLAS threads spin between its small products.
