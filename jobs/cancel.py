@@ -4,7 +4,7 @@ import typer
 
 from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of
 from pipeline.settings import Settings
-from pipeline.wiring import open_work
+from pipeline.wiring.work import open_work
 from schemas.errors import UnknownJob
 from schemas.ids import JobId
 from workers.inline import work_inline

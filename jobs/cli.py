@@ -7,12 +7,24 @@ from typing import Any
 import typer
 
 from jobs import (
+    beat,
     cancel,
+    certify,
+    diff,
     doctor,
     estimate,
+    feedback,
+    init,
+    judges,
+    learn,
+    policy,
     query,
+    quote,
+    reconcile,
+    replay,
     report,
     resume,
+    review,
     run,
     schema,
     status,
@@ -20,7 +32,7 @@ from jobs import (
     why,
     worker,
 )
-from schemas.errors import SpecError, TierwiseError
+from schemas.errors import ReviewError, SpecError, TierwiseError
 
 app = typer.Typer(
     name="tierwise",
@@ -28,12 +40,38 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Bulk language-model jobs at the lowest cost that meets an accuracy target, never over budget.",
 )
-for module in (run, estimate, submit, worker, status, resume, cancel, query, report, why, doctor, schema):
+for module in (
+    init,
+    run,
+    estimate,
+    quote,
+    submit,
+    worker,
+    beat,
+    status,
+    resume,
+    cancel,
+    query,
+    report,
+    why,
+    diff,
+    judges,
+    feedback,
+    certify,
+    learn,
+    reconcile,
+    replay,
+    doctor,
+    schema,
+):
     app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
+app.add_typer(policy.app, name="policy")
+app.add_typer(review.app, name="review")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exit codes: 0 done, 2 bad input, 3 rows over the spec's allowance, 4 halted (over_hold), 5 out of reach."""
+    """Exit codes: 0 done, 2 bad input, 3 rows over the spec's allowance, 4 halted (over_hold), 5 out of reach,
+    6 drifted, 7 not certified, 8 billed otherwise than recorded."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         app(args=given, prog_name="tierwise")
@@ -58,7 +96,7 @@ def _cause(error: Exception) -> TierwiseError | None:
 def _say(error: TierwiseError, as_json: bool) -> None:
     if as_json:
         said: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "fix": error.fix}
-        if isinstance(error, SpecError):
+        if isinstance(error, SpecError | ReviewError):
             said["problems"] = [problem.as_dict() for problem in error.problems]
         sys.stdout.write(json.dumps(said) + "\n")
         return

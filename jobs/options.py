@@ -14,9 +14,10 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.settings import Settings, read_settings
-from pipeline.wiring import close_services, open_services
+from pipeline.wiring.services import close_services, open_services
 from pipeline.work import Services
 from schemas.job import Usd
+from schemas.manifest import Manifest
 
 T = TypeVar("T")
 
@@ -81,3 +82,9 @@ def _plain(data: Any) -> Any:
             return None
         case _:
             return data
+
+
+def say_aside(pinned: Manifest) -> None:
+    """Which tiers of the spec are not asked, on standard error."""
+    for tier, why in pinned.aside.items():
+        typer.echo(f"Tier {tier} stands aside: {why}.", err=True)

@@ -1,54 +1,131 @@
-"""`tierwise query`: SQL over the lake's tables."""
+"""`tierwise query`: SQL over the lake's tables, one's own or a ready question by name."""
 
 import csv
+import re
 import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 
 from jobs.options import Lake, print_json, settings_of
+from pipeline.report.sql import parameters, questions, text_of
 from pipeline.storage import open_storage
 from pipeline.storage.views import ask, connect
 from schemas.errors import QueryRefused
 
+# Without quotes and comments in between, what follows is what DuckDB's parser takes for the explained, too.
+# ANALYZE is no option here: it would run it.
+_EXPLAIN = re.compile(r"^\s*EXPLAIN\b(?:\s*\(\s*FORMAT\s+\w+\s*\))?", re.IGNORECASE)
+_NODE = re.compile(r'"type":"(\w+_NODE)"')
+_READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+
 
 def command(
-    sql: Annotated[str, typer.Argument(metavar="SQL")],
+    sql: Annotated[str | None, typer.Argument(metavar="SQL|NAME", show_default=False)] = None,
+    listed: Annotated[bool, typer.Option("--list", help="The ready questions.")] = False,
+    job: Annotated[str | None, typer.Option("--job", help="Of a ready question.")] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Of a ready question.", min=1)] = 20,
     lake: Lake = None,
     form: Annotated[
         Literal["table", "csv", "json"], typer.Option("--format", help="How rows are printed.")
     ] = "table",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a Parquet file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """Run one SELECT over the views: results, calls, decisions, votes, documents, jobs … and results_live …"""
+    """Run one SELECT over the views: results, calls, decisions, votes, documents, jobs … and results_live …;
+    or a ready question by its name (--list)."""
     import duckdb
 
+    form = "json" if as_json else form
+    ready = questions()
+    if listed:
+        _print(["name", "answers"], list(ready.items()), form)
+        return
+    if sql is None:
+        raise typer.BadParameter("give a SELECT, or a name of `tierwise query --list`")
     storage = open_storage(settings_of(lake).lake_uri())
     with connect(storage) as connection:
-        check_statement(connection, sql)
+        values: Mapping[str, object] = {}
+        if sql in ready:
+            sql, values = _ready(sql, job, limit)
+        else:
+            check_statement(connection, sql)
         try:
-            rows = ask(connection, sql)
+            names, rows = _answer(connection, sql, values, output)
         except duckdb.Error as error:
             raise QueryRefused(why=str(error).splitlines()[0], fix="Correct the SQL.") from None
-        names = [column[0] for column in rows.description or []]
-        _print(names, rows.fetchall(), "json" if as_json else form)
+    if output is None:
+        _print(names, rows, form)
+    else:
+        typer.echo(f"Wrote {output}", err=True)
+
+
+def _ready(name: str, job: str | None, limit: int) -> tuple[str, dict[str, object]]:
+    sql = text_of(name)
+    wanted = parameters(sql)
+    if "job" in wanted and job is None:
+        raise typer.BadParameter(f"{name} asks about one job: --job JOB")
+    given: dict[str, object] = {"job": job, "limit": limit}
+    return sql, {each: given[each] for each in wanted}
+
+
+def _answer(
+    connection: Any, sql: str, values: Mapping[str, object], output: Path | None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Names and rows, or none where they go into a file. In a thread of its own: without its progress bar, DuckDB
+    looks for no signal while it works, so Ctrl-C has to be handed to it."""
+
+    def run() -> tuple[list[str], list[tuple[Any, ...]]]:
+        if output is not None:
+            _write(output, connection.cursor().sql(sql, params=values).to_arrow_reader())
+            return [], []
+        found = ask(connection, sql, values)
+        return [column[0] for column in found.description or []], found.fetchall()
+
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(run)
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+
+
+def _write(output: Path, reader: pa.RecordBatchReader) -> None:
+    """Batch by batch: what is asked for need not fit into memory."""
+    try:
+        with pq.ParquetWriter(output, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}") from None
 
 
 def check_statement(connection: Any, sql: str) -> None:
-    """One statement, and one that only reads."""
+    """One statement, and one that only reads: the type alone would let through a SELECT WITH (COPY … TO …)."""
     import duckdb
 
     try:
         statements = connection.extract_statements(sql)
+        if len(statements) == 1 and statements[0].type == duckdb.StatementType.EXPLAIN:
+            sql = _EXPLAIN.sub("", statements[0].query, count=1)
+            statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise QueryRefused(why=f"{len(statements)} statements")
+        if statements[0].type != duckdb.StatementType.SELECT:
+            raise QueryRefused(why=f"it is of type {statements[0].type.name}")
+        tree = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchone()[0]
     except duckdb.Error as error:
         raise QueryRefused(why=str(error).splitlines()[0], fix="Correct the SQL.") from None
-    if len(statements) != 1:
-        raise QueryRefused(why=f"{len(statements)} statements")
-    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-        raise QueryRefused(why=f"it is of type {statements[0].type.name}")
-    if statements[0].type == duckdb.StatementType.EXPLAIN and "analyze" in sql.lower():
-        raise QueryRefused(why="EXPLAIN ANALYZE runs what it explains")
+    kinds = set(_NODE.findall(tree))
+    if not kinds or kinds - _READS:
+        raise QueryRefused(why="it holds a statement that is no SELECT")
 
 
 def _print(names: list[str], rows: list[tuple[Any, ...]], form: str) -> None:

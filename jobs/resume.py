@@ -10,6 +10,7 @@ from jobs.run import work_to_the_end
 from jobs.summary import allowance_of, exit_code, print_summary, read_summary
 from pipeline.report.summary import Summary
 from pipeline.resume import resume
+from pipeline.ruling import ready_batches
 from pipeline.settings import Settings
 from schemas import lake as layout
 from schemas import manifest
@@ -61,6 +62,7 @@ async def _resume(
             from workers.dispatch import Dispatch
 
             ready = await services.ledger.open_batches(job, services.clock())
+            ready = await ready_batches(services.storage, pinned, row, ready)
             Dispatch(make_app(settings)).batches(job, Generation(row.generation), ready)
             return None, asked, allowance
         return await work_to_the_end(services, settings, job, asked, quiet=quiet), asked, allowance

@@ -12,6 +12,7 @@ from jobs.options import (
     Spec,
     print_json,
     run_async,
+    say_aside,
     services_of,
     settings_of,
 )
@@ -20,7 +21,7 @@ from jobs.summary import exit_code, print_summary, read_summary
 from pipeline.report.summary import Summary
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
-from pipeline.wiring import close_work, open_work
+from pipeline.wiring.work import close_work, open_work
 from pipeline.work import Services
 from schemas.ids import JobId
 from workers.inline import work_inline
@@ -47,6 +48,7 @@ def command(
     async def submit_and_work() -> Summary:
         async with services_of(settings) as services:
             pinned = await create_job(services, prepared, JobId(job) if job else None, limit)
+            say_aside(pinned)
             return await work_to_the_end(services, settings, pinned.job, pinned.queries, quiet=as_json)
 
     summary = run_async(submit_and_work())

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -9,13 +11,18 @@ import typer
 
 from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
 from jobs.progress import board
+from pipeline.ledger.pacing import rate_of
 from pipeline.ports.ledger import JobRow
+from pipeline.ruling import read_ruling
 from pipeline.settings import Settings
+from pipeline.storage.commits import read_each
+from pipeline.wiring.tiers import allowed_of
 from pipeline.work import Services
 from schemas import lake as layout
 from schemas import manifest
 from schemas.errors import UnknownJob
 from schemas.ids import JobId
+from schemas.job import Tier
 from schemas.money import format_usd, nano_to_usd
 from schemas.records import Commit
 
@@ -70,6 +77,22 @@ async def _show(settings: Settings, job: JobId, as_json: bool) -> None:
     typer.echo(
         " · ".join(f"{name} {count:,}" for name, count in {**said["tiers"], **said["statuses"]}.items())
     )
+    if said["audit"]:
+        typer.echo(f"audit: {said['audit']['said']}")
+    for tier, trouble in said["trouble"].items():
+        typer.echo(f"tier {tier}: {_words(trouble)}")
+
+
+def _words(trouble: dict[str, Any]) -> str:
+    down = trouble["down_since_ms"]
+    since = (
+        f"down since {datetime.fromtimestamp(down / 1000):%H:%M:%S} ({trouble['problem']})" if down else ""
+    )
+    limited = f"{trouble['limited']:,} × 429" if trouble["limited"] else ""
+    rate = (
+        f"at most {trouble['calls_a_minute']:,} calls a minute for now" if trouble["calls_a_minute"] else ""
+    )
+    return ", ".join(filter(None, (since, limited, rate)))
 
 
 async def _watch(settings: Settings, job: JobId) -> None:
@@ -96,9 +119,34 @@ class _Commits:
     async def of(self, row: JobRow) -> list[Commit]:
         keys = await self._storage.list(layout.commits(self._job, row.generation))
         fresh = [key for key in keys if key not in self._read]
-        for data, key in zip(await asyncio.gather(*map(self._storage.read, fresh)), fresh, strict=True):
-            self._read[key] = msgspec.json.decode(data, type=Commit)
+        self._read.update(zip(fresh, await read_each(self._storage, fresh), strict=True))
         return [self._read[key] for key in keys]
+
+
+async def _trouble(services: Services, tiers: Sequence[Tier]) -> dict[str, dict[str, Any]]:
+    """Tiers that are down, or were asked more often than they take."""
+    found = {}
+    for tier in tiers:
+        row = await services.ledger.pacing(allowed_of(tier).upstream)
+        if row is not None and (row.parked_at or row.limited):
+            found[tier.name] = {
+                "down_since_ms": row.parked_at, "problem": row.problem if row.parked_at else "",
+                "limited": row.limited, "calls_a_minute": rate_of(row),
+            }  # fmt: skip
+    return found
+
+
+async def _audit(services: Services, pinned: manifest.Manifest, row: JobRow) -> dict[str, Any] | None:
+    """Where the certificate of a job stands; None: none was asked for."""
+    if pinned.draw is None:
+        return None
+    ruling = await read_ruling(services.storage, pinned.job, row.generation)
+    if ruling is None:
+        rows = pinned.draw.pilot + pinned.draw.audit
+        return {"kind": "open", "said": f"{rows:,} rows are being asked of every tier", "plan": None}
+    plan = ruling.plan
+    said = f"the job runs under {' > '.join(plan.tiers)}" if plan else ruling.reason or "done"
+    return {"kind": ruling.kind, "said": said, "plan": plan and ruling.version}
 
 
 async def _state(services: Services, job: JobId, commits: _Commits) -> dict[str, Any]:
@@ -126,6 +174,8 @@ async def _state(services: Services, job: JobId, commits: _Commits) -> dict[str,
         "committed": row.committed,
         "statuses": dict(statuses),
         "tiers": dict(tiers),
+        "audit": await _audit(services, pinned, row),
+        "trouble": await _trouble(services, pinned.job_spec().tiers),
         "cap_usd": nano_to_usd(account.cap),
         "spent_usd": nano_to_usd(account.spent),
         "held_usd": nano_to_usd(account.held),

@@ -15,6 +15,7 @@ from jobs.options import (
     Spec,
     print_json,
     run_async,
+    say_aside,
     services_of,
     settings_of,
 )
@@ -66,7 +67,10 @@ async def _submit(
     probe_broker(app, settings.broker)
     async with services_of(settings) as services:
         pinned = await create_job(services, prepared, job, limit)
-    Dispatch(app).batches(pinned.job, Generation(1), map(BatchIndex, range(pinned.batches)))
+    say_aside(pinned)
+    use = prepared.spec.quality
+    first = pinned.batches - 1 if use and use.asks else 0  # the audit, before all others
+    Dispatch(app).batches(pinned.job, Generation(1), map(BatchIndex, range(first, pinned.batches)))
     return {
         "job": pinned.job, "queries": pinned.queries, "rejected": pinned.rejected, "batches": pinned.batches
     }  # fmt: skip

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.report.certificate import details, headline
 from pipeline.report.sql import Row
 from pipeline.report.summary import Summary, summarise
 from pipeline.storage.views import connect
@@ -19,6 +20,7 @@ from schemas.manifest import Manifest
 
 OVER_ALLOWANCE = 3
 OVER_HOLD = 4
+NOT_CERTIFIED = 7
 
 
 def read_summary(services: Services, job: JobId) -> Summary:
@@ -27,13 +29,23 @@ def read_summary(services: Services, job: JobId) -> Summary:
 
 
 def exit_code(summary: Summary, allowance: Allowance) -> int:
-    """4 halted by a bill over its bound, 3 when more rows than allowed have no answer, else 0."""
+    """4 halted by a bill over its bound, 7 its quality target is out of reach, 3 when more rows than allowed have no
+    answer, 7 no certificate for another reason, else 0."""
     if summary.stop == "over_hold":
         return OVER_HOLD
+    if summary.stop == "infeasible":
+        return NOT_CERTIFIED
     for status in ("deferred", "failed", "rejected", "review"):
         if summary.statuses.get(status, 0) > getattr(allowance, status) * summary.queries:
             return OVER_ALLOWANCE
-    return OVER_ALLOWANCE if summary.statuses.get("cancelled") else 0
+    if summary.statuses.get("cancelled"):
+        return OVER_ALLOWANCE
+    return certified_code(summary.certificate)
+
+
+def certified_code(certificate: Row | None) -> int:
+    """A certificate that waits for people's labels is no failure."""
+    return NOT_CERTIFIED if certificate and certificate["state"] == "withheld" else 0
 
 
 def allowance_of(manifest: Manifest) -> Allowance:
@@ -49,12 +61,24 @@ def print_summary(summary: Summary, lake: str, lake_option: str = "") -> None:
         f"Cost ${summary.cost_usd:,.6f} of a cap of ${summary.cap_usd:,.2f}{presumed}; "
         f"{summary.seconds:.1f} s from submit to close"
     )
+    if summary.forecast_usd is not None:
+        low, high = summary.forecast_usd
+        verdict = "held" if summary.forecast_held else "did not hold"
+        console.print(f"Forecast from earlier jobs ${low:,.6f} to ${high:,.6f} (90 %): {verdict}")
+    if summary.certificate is not None:
+        console.print(f"[bold]{escape(headline(summary.certificate))}[/]")
+        for line in details(summary.certificate):
+            console.print(line, markup=False)
     console.print(_tiers(summary.tiers))
+    if len(summary.routes) > 1:
+        console.print(_routes(summary.routes))
     if summary.accuracy is not None:
         graded = f"({summary.correct} of {summary.graded})"
         console.print(f"Accuracy against gold: [bold]{summary.accuracy:.1%}[/] {graded}")
         if summary.confusion:
             console.print(_confusion(summary))
+    if summary.reviewed:
+        console.print(_reviewed(summary.reviewed))
     console.print(f"Lake: {lake}", markup=False)
     console.print("Next:")
     for command in _next(summary):
@@ -66,6 +90,9 @@ def _next(summary: Summary) -> list[str]:
     commands = [f"report {summary.job}", f'query "{sql}"']
     if summary.statuses.get("deferred"):
         return [f"resume {summary.job} --add-budget USD", *commands]
+    pending = summary.certificate is not None and summary.certificate["pending"]
+    if pending or any(row["latest"] is None for row in summary.reviewed):
+        commands.append(f"review serve {summary.job}")
     if summary.dearest:
         commands.append(f"why {summary.job} {shlex.quote(summary.dearest[0]['query_id'])}")
     return commands
@@ -90,6 +117,26 @@ def _tiers(rows: list[Row]) -> Table:
             str(row["calls"]),
             f"${row['cost_usd']:f}",
         )
+    return table
+
+
+def _routes(rows: list[Row]) -> Table:
+    table = Table("routed by", title="What chose the tiers", title_justify="left")
+    for name in ("queries", "accuracy", "cost"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        accuracy = f"{row['correct'] / row['graded']:.1%}" if row["graded"] else ""
+        table.add_row(row["route"], str(row["queries"]), accuracy, f"${row['cost_usd']:f}")
+    return table
+
+
+def _reviewed(rows: list[Row]) -> Table:
+    table = Table("reviewed by", title="Sent to review", title_justify="left")
+    for name in ("queries", "as answered"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        agree = "" if row["latest"] is None else str(row["agree"])
+        table.add_row(escape(row["reviewer"]), str(row["queries"]), agree)
     return table
 
 

@@ -26,7 +26,7 @@ def command(
             raise InputError(path=f"{job}/{query_id}", why="there is no such query", fix=fix)
         parts = {
             name: rows(connection, f"query_{name}", job=job, query_id=query_id)
-            for name in ("decisions", "votes", "calls")
+            for name in ("decisions", "votes", "calls", "reviews")
         }
     if as_json:
         print_json({"result": result, **parts})
@@ -43,17 +43,35 @@ def _print(console: Console, query_id: str, result: Row, parts: dict[str, list[R
     console.print(f"document: {str(result['text'])[:300]}")
     if result["gold"] is not None:
         console.print(f"gold: {result['gold']}")
+    for review in parts["reviews"]:
+        console.print(_review(review))
     for step in parts["decisions"]:
         verdict = "accepted" if step["accepted"] else "escalated"
         console.print(
             f"{step['position'] + 1}. {step['tier']}: {step['answer']!r}, {verdict}: {step['reason']}"
         )
         said = [vote for vote in parts["votes"] if vote["position"] == step["position"]]
-        votes = ", ".join(f"{vote['judge']} {vote['score']:.2f}" for vote in said)
+        votes = ", ".join(map(_vote, said))
         console.print(f"   P(correct) {step['confidence']:.2f}; {votes}" if votes else "   no votes")
     for call in parts["calls"]:
         presumed = " (presumed)" if call["presumed"] else ""
+        outcome = f"reused from {call['reused_from']}" if call["reused_from"] else call["outcome"]
         console.print(
             f"call {call['call_id'][:8]}: {call['purpose']} by {call['tier']}, attempt {call['attempt'] + 1}, "
-            f"{call['outcome']}, ${call['cost_usd']:f}{presumed}, {call['latency_ms']} ms {call['error']}".rstrip()
+            f"{outcome}, ${call['cost_usd']:f}{presumed}, {call['latency_ms']} ms {call['error']}".rstrip()
         )
+
+
+def _vote(vote: Row) -> str:
+    if vote["score"] is None:
+        return f"{vote['judge']} failed ({vote['reason']})"
+    return f"{vote['judge']} {vote['score']:.2f}"
+
+
+def _review(row: Row) -> str:
+    """Who said what after the fact, and why they were asked."""
+    who = row["reviewer"] or f"someone ({row['label_source']})"
+    said = "withdrew their label" if row["label"] is None else f"says {row['label']!r}"
+    sure = "" if row["score"] is None else f" at P(correct) {row['score']:.2f}"
+    why = f"; sent to {row['selected_by']}{sure}: {row['reason']}" if row["selected_by"] else ""
+    return f"reviewed: {who} {said}, {row['given_at']:%Y-%m-%d %H:%M:%S} UTC{why}"

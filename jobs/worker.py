@@ -10,6 +10,14 @@ import typer
 from jobs.options import Lake, Ledger, settings_of
 from pipeline.settings import Settings
 
+CHATTY = (
+    "botocore",
+    "aiobotocore",
+    "boto3",
+    "s3fs",
+    "fsspec",
+)  # at debug they log signed requests and tokens
+
 
 def command(
     processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1)] = 1,
@@ -48,6 +56,8 @@ def work(settings: Settings, threads: int, log_level: str) -> None:
     from workers.tasks import register
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(name)s %(message)s")
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(max(logging.INFO, logging.getLogger().level))
     app = make_app(settings)
     register(app, Process(settings))
     arguments = ["worker", "--pool=threads", f"--concurrency={threads}", f"--loglevel={log_level}"]

@@ -1,21 +1,32 @@
-"""What a job will cost, before anything is spent: a floor, a guess, a ceiling, and the bound that holds are cut by."""
+"""What a job will cost, before anything is spent: a floor, a guess, a ceiling, the bound that holds are cut by, and an
+interval where earlier jobs of the task tell."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
+from pipeline.forecast import Documents, Forecast, forecast
+from pipeline.history.past import EXAMPLE_BYTES
+from pipeline.ports.judge import PayingJudge
+from pipeline.ports.storage import Storage
 from pipeline.providers.http import HttpClient
 from pipeline.sources import UNREADABLE, Row, read_rows
-from pipeline.submit import Prepared
+from pipeline.submit import Prepared, above_reference
+from pipeline.task.length import fit
 from pipeline.task.prompt import build_prompt
-from pipeline.wiring import build_provider
+from pipeline.wiring.judges import build_paying
+from pipeline.wiring.tiers import ENCODER, build_embeddings, build_provider, encoder_of
+from schemas.errors import LakeUnreachable
 from schemas.ids import Nano, QueryId, TierName
+from schemas.job import PayingJudgeBase
 from schemas.money import FREE, Usage
+from schemas.records import Query, Request
 
 BYTES_PER_TOKEN = 4  # of ordinary Latin text; the guess, never the bound
 ESCALATING = 0.3  # share of queries that leave a tier, until a job's own past says better
+NEAR = 0.3  # share of answers near enough to the threshold for a judge that is not always asked, likewise
 SAMPLE = 2000  # rows read to price a tier
 
 
@@ -25,44 +36,107 @@ class TierCost(msgspec.Struct, frozen=True, kw_only=True):
     bound: Nano  # the most that could be held for it
 
 
+class JudgeCost(msgspec.Struct, frozen=True, kw_only=True):
+    judge: str
+    tier: TierName
+    expected: Nano  # if it is asked of one answer of every query
+    bound: Nano  # the most that could be held for that
+    always: bool  # asked of every answer, not only of those near the threshold
+
+
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     queries: int
     tiers: list[TierCost]
-    low: Nano  # every query stays on the first tier
-    expected: Nano  # a fixed share leaves each tier
-    high: Nano  # every query asks every tier
+    judges: list[JudgeCost]
+    audit: Nano  # of pilot and audit, where a certificate is asked for; part of the following
+    low: Nano  # every other query stays on the first tier
+    expected: Nano  # a fixed share of them leaves each tier
+    high: Nano  # every query asks every tier and every judge
     cap: Nano
+    forecast: Forecast | None  # None: no earlier jobs of this task and ladder
 
 
-def estimate(prepared: Prepared, cap: Nano, limit: int | None = None) -> Estimate:
-    """Priced from the prompt and the first rows, scaled to the number of rows. Sends nothing."""
-    documents, count = _sample(prepared, limit)
-    tiers = [_tier_cost(prepared, TierName(tier.name), documents, count) for tier in prepared.spec.tiers]
+def estimate(
+    prepared: Prepared, cap: Nano, limit: int | None = None, storage: Storage | None = None
+) -> Estimate:
+    """Priced from the prompt and the first rows, scaled to the number of rows; the forecast from the earlier jobs of
+    the lake in `storage`. Sends nothing."""
+    documents = _read(prepared, limit)
+    count, sample, spec = documents.count, documents.sample, prepared.spec
+    asked = spec.without(above_reference(spec)).tiers
+    tiers = [_tier_cost(prepared, TierName(tier.name), sample, count) for tier in asked]
+    judges = [
+        _judge_cost(prepared, judge, sample, count) for judge in build_paying(spec, build_prompt(spec.task))
+    ]
     reached = [ESCALATING**position for position in range(len(tiers))]
     guess = sum(round(tier.expected * share) for tier, share in zip(tiers, reached, strict=True))
+    always = sum(judge.expected for judge in judges if judge.always)
+    guess += round(sum(reached) * (always + NEAR * sum(each.expected for each in judges if not each.always)))
+    encoding = _encoder_cost(prepared, sample, count)
+    every = sum(each.expected for each in encoding)
+    high = every + sum(tier.expected for tier in tiers) + len(tiers) * sum(each.expected for each in judges)
+    drawn = min(1.0, spec.quality.drawn / max(count, 1)) if spec.quality else 0.0
+    audit, rest = round(drawn * high), 1 - drawn
     return Estimate(
         queries=count,
-        tiers=tiers,
-        low=tiers[0].expected,
-        expected=Nano(guess),
-        high=Nano(sum(tier.expected for tier in tiers)),
+        tiers=[*encoding, *tiers],
+        judges=judges,
+        audit=Nano(audit),
+        low=Nano(audit + round(rest * (every + tiers[0].expected + always))),
+        expected=Nano(audit + round(rest * (every + guess))),
+        high=Nano(high),
         cap=cap,
+        forecast=None if storage is None else _forecast(prepared, storage, documents),
     )
 
 
-def _sample(prepared: Prepared, limit: int | None) -> tuple[list[str], int]:
+def _forecast(prepared: Prepared, storage: Storage, documents: Documents) -> Forecast | None:
+    spec = prepared.spec
+    try:
+        return forecast(storage, spec, prepared.prices, build_prompt(spec.task).hash, documents)
+    except LakeUnreachable:  # there is none yet
+        return None
+
+
+def _judge_cost(prepared: Prepared, judge: PayingJudge, documents: Sequence[str], count: int) -> JudgeCost:
+    spec = prepared.spec
+    use = next(each for each in spec.judges if each.name == judge.name)
+    assert isinstance(use, PayingJudgeBase)
+    name = TierName(use.tier)
+    price = prepared.prices.get(name, FREE)
+    provider = build_provider(spec.tier(name), spec, price, HttpClient(), None)
+    expected = bound = 0
+    for document in documents:
+        query = Query(query_id=QueryId(""), text=document)
+        for _, request in judge.foresee(query, document):
+            size = len(request.system.encode()) + len(request.user.encode("utf-8", "replace"))
+            output = max(1, request.max_output_tokens // BYTES_PER_TOKEN)
+            expected += price.cost(Usage(input=-(-size // BYTES_PER_TOKEN), output=output))
+            bound += provider.bound(request)
+    scale = count / len(documents) if documents else 0
+    return JudgeCost(
+        judge=judge.name,
+        tier=name,
+        expected=Nano(round(expected * scale)),
+        bound=Nano(round(bound * scale)),
+        always=use.band is None,
+    )
+
+
+def _read(prepared: Prepared, limit: int | None) -> Documents:
     source = prepared.spec.input
-    documents: list[str] = []
-    count = 0
+    sample: list[str] = []
+    count = size = 0
     kept = (row for row in _rows(prepared.inputs, source.format) if _kept(row, source.where))
     for row in islice(kept, limit):
         text = row.get(source.text)
         if not isinstance(text, str) or not text.strip():
             continue
         count += 1
-        if len(documents) < SAMPLE:
-            documents.append(text)
-    return documents, count
+        size += len(text.encode("utf-8", "replace"))
+        if len(sample) < SAMPLE:
+            sample.append(text)
+    return Documents(count=count, bytes=size, sample=sample)
 
 
 def _kept(row: Row, where: dict[str, str | list[str]]) -> bool:
@@ -75,7 +149,23 @@ def _rows(paths: list[Path], kind: str) -> Iterator[Row]:
         yield from read_rows(path, kind)
 
 
-def _tier_cost(prepared: Prepared, name: TierName, documents: list[str], count: int) -> TierCost:
+def _encoder_cost(prepared: Prepared, documents: Sequence[str], count: int) -> list[TierCost]:
+    """Every query is encoded, whatever tiers it asks; nothing where no endpoint does it."""
+    use = encoder_of(prepared.spec)
+    if use is None or not documents:
+        return []
+    price = prepared.prices[ENCODER]
+    provider = build_embeddings(use, price, HttpClient())
+    expected = bound = 0
+    for document in documents:
+        shown = "".join(fit(document, use.context_tokens, "head"))
+        expected += price.cost(Usage(input=-(-len(shown.encode("utf-8", "replace")) // BYTES_PER_TOKEN)))
+        bound += provider.bound(Request(system="", user=shown, max_output_tokens=0, query_id=QueryId("")))
+    scale = count / len(documents)
+    return [TierCost(tier=ENCODER, expected=Nano(round(expected * scale)), bound=Nano(round(bound * scale)))]
+
+
+def _tier_cost(prepared: Prepared, name: TierName, documents: Sequence[str], count: int) -> TierCost:
     spec = prepared.spec
     tier, price = spec.tier(name), prepared.prices.get(name, FREE)
     if price == FREE or not documents:
@@ -83,13 +173,16 @@ def _tier_cost(prepared: Prepared, name: TierName, documents: list[str], count: 
     prompt = build_prompt(spec.task)
     provider = build_provider(tier, spec, price, HttpClient(), None)
     shared = len(prompt.system.encode()) + (len(msgspec.json.encode(prompt.schema)) if prompt.schema else 0)
+    examples = spec.history.examples
+    shared += examples * sum(map(len, documents)) // len(documents)
+    shown = (("x" * EXAMPLE_BYTES, ""),) * examples
     output = max(1, (tier.max_output_tokens or prompt.max_output_tokens) // BYTES_PER_TOKEN)
     expected = bound = 0
     for document in documents:
         tokens = -(-(shared + len(document.encode("utf-8", "replace"))) // BYTES_PER_TOKEN)
         expected += price.cost(Usage(input=tokens, output=output))
         request = prompt.request(
-            QueryId(""), document, logprobs=False, max_output_tokens=tier.max_output_tokens
+            QueryId(""), document, logprobs=False, max_output_tokens=tier.max_output_tokens, examples=shown
         )
         bound += provider.bound(request)
     scale = count / len(documents)

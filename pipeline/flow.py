@@ -1,6 +1,7 @@
 """One batch, top to bottom. Read this file first.
 
-    take the lease -> read the queries -> categorise -> plan -> every query walks its plan -> write parts -> commit
+    take the lease -> read the queries -> categorise -> encode -> plan -> every query walks its plan -> write parts
+    -> commit
 
 The lease is a right to commit, not to spend: holds and settlements go through the ledger call by call, so a
 batch that is killed, yields or is delivered twice asks again only for what has no journalled reply.
@@ -10,30 +11,45 @@ import asyncio
 import io
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeVar
+from functools import partial
+from hashlib import blake2b
+from typing import Literal, TypeVar
 
+import msgspec
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
-from pipeline.cascade.call import Caller, Rung, Yielded
-from pipeline.cascade.walk import walk
+from pipeline.audit import AuditCaller, give_up_audit, hold_audit
+from pipeline.cascade.call import Caller
+from pipeline.cascade.holder import CONCERNS_THE_BATCH, Stopped, Yielded
+from pipeline.cascade.purse import Purse
+from pipeline.cascade.rung import Rung
+from pipeline.cascade.walk import missed_a_tier, walk
+from pipeline.copies import copied_or_asked
+from pipeline.drawn import read_drawn
+from pipeline.encode import encoded
+from pipeline.ports.ledger import JobRow
 from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
+from pipeline.ruling import Ruling, ready_batches
+from pipeline.shortage import purse_of, usd_per_query
 from pipeline.storage.commits import create_commit
 from pipeline.storage.final import write_part
 from pipeline.task.mask import mask
 from pipeline.taxonomy.slow import read_category, slow_request
 from pipeline.taxonomy.tree import ROOT
+from pipeline.together import together
 from pipeline.work import Progress, Work
 from schemas import lake
 from schemas.errors import LakeUnreachable, LeaseLost, LedgerUnreachable, NoSuchObject
 from schemas.ids import BatchIndex, Generation
-from schemas.records import Assignment, Commit, Lease, Pin, Plan, Query, Result
+from schemas.records import Assignment, Commit, Lease, Pin, Plan, Query, Result, Status
 
-T = TypeVar("T")
+C = TypeVar("C", bound=Caller)
 log = logging.getLogger("tierwise.flow")
-CONCERNS_THE_BATCH = (Yielded, LeaseLost, LedgerUnreachable, LakeUnreachable)
-Taken = Literal["committed", "leased", "closed", "unknown", "yielded", "lost"]
+# early: the plan it is to run under is not frozen yet
+Taken = Literal["committed", "leased", "closed", "unknown", "yielded", "lost", "early"]
 
 
 async def take_batch(
@@ -42,15 +58,16 @@ async def take_batch(
     """Run a batch if it is ours to run. Returns what became of it and, when it was committed, how many are left."""
     services = work.services
     ledger = services.ledger
-    pin = Pin(policy_version=work.policy.version)
+    if batch not in await may_begin(work, generation, [batch]):
+        return "early", None
+    pin, now = await _pin(work, generation, batch), services.clock()
     lease = await ledger.lease_batch(
-        work.job, generation, batch,
-        owner=services.owner, pin=pin, now=services.clock(), ttl_ms=services.timing.lease,
-    )  # fmt: skip
+        work.job, generation, batch, owner=services.owner, pin=pin, now=now, ttl_ms=services.timing.lease
+    )
     if not isinstance(lease, Lease):
         return lease, None
     try:
-        if not await _has_commit(work, lease) and not await run_batch(work, lease, progress):
+        if not await _has_commit(work, lease) and not await run_batch(work, lease, now, progress):
             await ledger.release(lease)
             return "yielded", None
     except LeaseLost:
@@ -61,43 +78,129 @@ async def take_batch(
     return "committed", await ledger.commit_batch(work.job, generation, batch)
 
 
-async def run_batch(work: Work, lease: Lease, progress: Progress | None = None) -> bool:
-    """Answer every query of the batch and commit; False when its time was up first."""
+async def may_begin(work: Work, generation: Generation, batches: Sequence[BatchIndex]) -> list[BatchIndex]:
+    """Those of the batches that may run now: while the plan of a job that is to be certified is open, its audit."""
+    if work.spec.quality is None or await work.ruling(generation) is not None:
+        return list(batches)
+    row = await work.services.ledger.job(work.job)
+    return await ready_batches(work.services.storage, work.manifest, row, batches) if row else []
+
+
+async def _pin(work: Work, generation: Generation, batch: BatchIndex) -> Pin:
+    """What the first lease makes of version, money and seed; a later lease is given the first one's."""
+    place = f"{work.spec.policy.seed}/{work.job}/{generation}/{batch}".encode()
+    policy, price = await work.standing_policy(generation), 0.0
+    if work.learner is not None:
+        price = await asyncio.to_thread(policy.price_of_money, await usd_per_query(work, generation))
+    return Pin(
+        policy_version=policy.version,
+        price_of_money=price,
+        seed=int.from_bytes(blake2b(place, digest_size=8).digest()) >> 1,
+    )
+
+
+async def run_batch(work: Work, lease: Lease, since: int, progress: Progress | None = None) -> bool:
+    """Answer every query of the batch, leased at `since` (Unix ms), and commit; False when its time was up first."""
     data = await work.services.storage.read(lake.batch_file(lease.job, lease.generation, lease.batch))
-    queries = read_documents(pq.read_table(io.BytesIO(data)))
-    caller = _caller(work, lease)
-    off_ledger: list[OffLedger] = []
+    queries = read_documents(pq.ParquetFile(io.BytesIO(data)).read())
+    audits = work.spec.quality is not None and not queries
+    caller = _caller(work, lease, since, AuditCaller if audits else Caller)
     async with _heartbeat(work, lease, caller):
         try:
-            if lease.attempts > work.services.timing.poison:
-                results = _give_up(work, lease, queries)
-            else:
-                results, off_ledger = await _answer(work, lease, caller, queries, progress)
+            done = await _run(work, lease, caller, queries, progress)
         except Yielded:
             return False
-    await _commit(work, lease, results, off_ledger)
+    await _commit(work, lease, done)
     return True
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch did, besides what the ledger knows."""
+
+    results: Sequence[Result] = ()
+    off_ledger: Sequence[OffLedger] = ()
+    audited: Sequence[Result] = ()  # what the tiers said to the audit: no results of queries
+
+
+async def _run(
+    work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress | None
+) -> Done:
+    poisoned = lease.attempts > work.services.timing.poison
+    if isinstance(caller, AuditCaller):
+        return await _audit(work, lease, caller, poisoned)
+    if poisoned:
+        return Done(results=_give_up(work, lease, queries))
+    ruling = await work.ruling(lease.generation)
+    if ruling is not None and not ruling.runs:
+        return Done(results=[_unplanned(work, query, ruling) for query in queries])
+    results, off_ledger = await _answer(work, lease, caller, queries, progress)
+    return Done(results=results, off_ledger=off_ledger)
+
+
+async def _audit(work: Work, lease: Lease, caller: AuditCaller, poisoned: bool) -> Done:
+    """The drawn rows, and the plan that they freeze."""
+    if poisoned:
+        await give_up_audit(work, lease.generation, _poison(lease))
+        return Done()
+    drawn = await read_drawn(work.services.storage, work.job)
+    assigned, off_ledger = await _categorise(work, caller, drawn)
+    if work.past is not None:
+        drawn = await asyncio.to_thread(work.past.with_examples, drawn, work.spec.history.examples)
+    await _warm(work, drawn)
+    audited, calls = await hold_audit(
+        work, lease.generation, caller, drawn, assigned, partial(_walk_safely, work, caller)
+    )
+    return Done(off_ledger=[*off_ledger, *calls], audited=audited)
+
+
+def _unplanned(work: Work, query: Query, ruling: Ruling) -> Result:
+    """Nothing is asked where no plan is frozen."""
+    plan = Plan(tiers=(), accept=(), route="ladder", policy_version="none")
+    status: Status = "deferred" if ruling.kind == "unfinished" else "cancelled"
+    if query.rejected is not None:
+        status = "rejected"
+    return Result(
+        query_id=query.query_id, status=status, value=None, confidence=None, tier=None, steps=(),
+        assignment=ROOT, plan=plan, reason=query.rejected or ruling.reason, finished_at=work.services.clock(),
+    )  # fmt: skip
 
 
 async def _answer(
     work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress | None
 ) -> tuple[list[Result], list[OffLedger]]:
     assigned, off_ledger = await _categorise(work, caller, queries)
-    plans = work.policy.plan(queries, assigned, lease.pin)
-    results = await _walk_all(work, caller, queries, assigned, plans, off_ledger, progress)
-    return results, off_ledger
+    queries, reused = await encoded(work, caller, lease, queries, assigned)
+    off_ledger += reused
+    policy = await work.policy_at(lease.generation, lease.pin.policy_version)
+    plans = await asyncio.to_thread(policy.plan, queries, assigned, lease.pin)
+    if work.past is not None:
+        queries = await asyncio.to_thread(work.past.with_examples, queries, work.spec.history.examples)
+
+    async def ask(rows: Sequence[int]) -> list[Result]:
+        asked, placed = [queries[row] for row in rows], [assigned[row] for row in rows]
+        planned = [plans[row] for row in rows]
+        async with purse_of(work, lease, caller, asked, planned) as purse:
+            return await _walk_all(work, caller, asked, placed, planned, off_ledger, progress, purse)
+
+    if work.spec.history.near_duplicates is None:
+        return await ask(range(len(queries))), off_ledger
+    results, copies = await copied_or_asked(work, queries, assigned, plans, ask, progress)
+    return results, [*off_ledger, *copies]
 
 
-def _caller(work: Work, lease: Lease) -> Caller:
+def _caller(work: Work, lease: Lease, since: int, kind: type[C]) -> C:
     services = work.services
-    return Caller(
-        services.ledger,
-        lease,
-        work.manifest.account,
+    return kind(
+        ledger=services.ledger,
+        lease=lease,
+        account=work.manifest.account,
         clock=services.clock,
         new_id=services.new_id,
         random=services.random,
         share=work.spec.input.duplicates == "once",
+        lease_until=since + services.timing.lease,
+        history=work.history,
+        encoded=work.encoded,
     )
 
 
@@ -114,17 +217,12 @@ async def _categorise(
     uncertain = [
         row
         for row, each in enumerate(assigned)
-        if not each.familiar and queries[row].rejected is None and _may_see(work, slow, each)
+        if not each.familiar and queries[row].rejected is None and work.may_see(slow, each)
     ]
-    said = await _all([_ask_category(work, slow, caller, queries[row]) for row in uncertain])
+    said = await together([_ask_category(work, slow, caller, queries[row]) for row in uncertain])
     known = {row: each[0] for row, each in zip(uncertain, said, strict=True) if each[0] is not None}
     off_ledger = [each[1] for each in said if each[1] is not None]
     return work.taxonomy.with_slow(queries, assigned, known), off_ledger
-
-
-def _may_see(work: Work, rung: Rung, assignment: Assignment) -> bool:
-    allowed = work.taxonomy.allowed(assignment) if work.taxonomy else None
-    return allowed is None or rung.name in allowed
 
 
 async def _ask_category(
@@ -134,7 +232,13 @@ async def _ask_category(
     nodes = work.taxonomy.nodes
     text = mask(query.text, work.asking.masked)[0] if work.asking.masked else query.text
     try:
-        asked = await caller.ask(slow, slow_request(nodes, query, text), query.query_id, purpose="taxonomy")
+        asked = await caller.ask(
+            slow,
+            slow_request(nodes, query, text),
+            query.query_id,
+            usable=lambda completion: read_category(nodes, completion) is not None,
+            purpose="taxonomy",
+        )
     except CONCERNS_THE_BATCH:
         raise
     except Exception as error:  # the fast classifier's word then stands
@@ -143,10 +247,8 @@ async def _ask_category(
     known = read_category(nodes, asked.completion) if asked.completion else None
     if not slow.provider.local and not asked.reused:
         return known, None
-    row = OffLedger(
-        query_id=query.query_id, tier=slow.name, asked=asked, model=slow.provider.model, purpose="taxonomy"
-    )
-    return known, row
+    asked = replace(asked, purpose="taxonomy")
+    return known, OffLedger(query_id=query.query_id, tier=slow.name, asked=asked, model=slow.provider.model)
 
 
 async def _walk_all(
@@ -157,34 +259,36 @@ async def _walk_all(
     plans: Sequence[Plan],
     off_ledger: list[OffLedger],
     progress: Progress | None,
+    purse: Purse | None,
 ) -> list[Result]:
-    """All queries at once, no barrier between tiers; the tiers' slots are the only limit."""
+    """All queries at once, no barrier between tiers; the tiers' paces are the only limit while there is money."""
     await _warm(work, queries)
 
     async def one(query: Query, assignment: Assignment, plan: Plan) -> Result:
-        result = await _walk_safely(work, caller, query, assignment, plan, off_ledger)
+        try:
+            result = await _walk_safely(work, caller, query, assignment, plan, off_ledger, purse)
+        finally:
+            if purse is not None:
+                purse.leave(query.query_id)
         if progress:
             progress(result.status, result.tier or "")
         return result
 
-    return await _all([one(*each) for each in zip(queries, assigned, plans, strict=True)])
-
-
-async def _all(asking: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Waits for every one, also when one fails: nothing is in flight once the batch's lease is given up."""
-    ended = await asyncio.gather(*asking, return_exceptions=True)
-    for failure in ended:
-        if isinstance(failure, BaseException):
-            raise failure
-    return [each for each in ended if not isinstance(each, BaseException)]
+    return await together([one(*each) for each in zip(queries, assigned, plans, strict=True)])
 
 
 async def _walk_safely(
-    work: Work, caller: Caller, query: Query, assignment: Assignment, plan: Plan, off_ledger: list[OffLedger]
+    work: Work,
+    caller: Caller,
+    query: Query,
+    assignment: Assignment,
+    plan: Plan,
+    off_ledger: list[OffLedger],
+    purse: Purse | None = None,
 ) -> Result:
     """A query's failure is a row. What concerns the whole batch (lease, ledger, lake, time) is not."""
     try:
-        result, calls = await walk(work.asking, caller, query, assignment, plan, work.services.clock)
+        result, calls = await walk(work.asking, caller, query, assignment, plan, work.services.clock, purse)
     except CONCERNS_THE_BATCH:
         raise
     except Exception as error:
@@ -192,7 +296,15 @@ async def _walk_safely(
     for tier, asked in calls:
         model = work.asking.rungs[tier].provider.model
         off_ledger.append(OffLedger(query_id=query.query_id, tier=tier, asked=asked, model=model))
-    return result
+    return result if work.spec.promise is None else _on_plan(result)
+
+
+def _on_plan(result: Result) -> Result:
+    """A plan that is certified has no way round a tier that could not be asked."""
+    if result.status == "deferred" or not missed_a_tier(result):
+        return result
+    reason = f"off plan: a tier of it could not be asked; {result.reason}"
+    return msgspec.structs.replace(result, status="deferred", reason=reason)
 
 
 async def _warm(work: Work, queries: Sequence[Query]) -> None:
@@ -216,18 +328,20 @@ def _failed(work: Work, query: Query, assignment: Assignment, plan: Plan, reason
 
 def _give_up(work: Work, lease: Lease, queries: Sequence[Query]) -> list[Result]:
     """Nothing is categorised or planned any more: that may be what ended its holders."""
-    reason = f"poison: its batch was given up after {lease.attempts - 1} leases without progress"
+    reason = _poison(lease)
     plan = Plan(tiers=(), accept=(), route="ladder", policy_version=lease.pin.policy_version)
     return [_failed(work, query, ROOT, plan, reason) for query in queries]
 
 
-async def _commit(
-    work: Work, lease: Lease, results: Sequence[Result], off_ledger: Sequence[OffLedger]
-) -> None:
+def _poison(lease: Lease) -> str:
+    return f"poison: its batch was given up after {lease.attempts - 1} leases without progress"
+
+
+async def _commit(work: Work, lease: Lease, done: Done) -> None:
     """Write the parts, then create the commit point: the first one wins, a loser's parts are swept."""
     services = work.services
     calls = await services.ledger.calls(lease.job, lease.generation, lease.batch)
-    tables = batch_tables(work.manifest, lease, results, off_ledger, calls)
+    tables = batch_tables(work.manifest, lease, done.results, done.off_ledger, calls, done.audited)
     keys = {name: lake.part(name, lease.job, lease.generation, lease.batch, lease.fence) for name in tables}
     await asyncio.gather(*(write_part(services.storage, keys[name], table) for name, table in tables.items()))
     if await services.ledger.renew(lease, services.clock(), services.timing.lease) is None:
@@ -239,9 +353,9 @@ async def _commit(
         fence=lease.fence,
         files=keys,
         rows={name: table.num_rows for name, table in tables.items()},
-        statuses=dict(Counter(result.status for result in results)),
+        statuses=dict(Counter(result.status for result in done.results)),
         ledger=totals_of(calls),
-        tiers=dict(Counter(str(result.tier) for result in results if result.status == "answered")),
+        tiers=dict(Counter(str(result.tier) for result in done.results if result.status == "answered")),
     )
     await create_commit(services.storage, commit)
 
@@ -267,14 +381,20 @@ async def _heartbeat(work: Work, lease: Lease, caller: Caller) -> AsyncIterator[
     ends_at = work.services.clock() + timing.batch
 
     async def beat() -> None:
-        renewed: object = lease
+        renewed: Lease | JobRow | None = lease
         while renewed is not None:
             await asyncio.sleep(timing.lease / 3000)
+            now = work.services.clock()
             try:
-                renewed = await work.services.ledger.renew(lease, work.services.clock(), timing.lease)
+                renewed = await work.services.ledger.renew(lease, now, timing.lease)
+                caller.lease_until = now + timing.lease if renewed else 0
             except LedgerUnreachable as error:
                 log.warning("the lease of batch %s of %s was not renewed: %s", lease.batch, lease.job, error)
             caller.time_is_up = renewed is None or work.services.clock() >= ends_at
+            if caller.time_is_up:
+                caller.end_waits(Yielded())
+            elif isinstance(renewed, JobRow) and renewed.stop:
+                caller.end_waits(Stopped(renewed.stop))
 
     beating = asyncio.create_task(beat())
     try:

@@ -26,6 +26,7 @@ from schemas.records import Query
 class Ingested(msgspec.Struct, frozen=True, kw_only=True):
     queries: int
     rejected: int
+    bytes: int  # of the documents that are not rejected, UTF-8
     batches: int
 
 
@@ -50,18 +51,28 @@ async def ingest(
     files: list[Path],
     limit: int | None = None,
     gold: Callable[[str], str] = str,
+    seen: Callable[[Query], None] = lambda query: None,
 ) -> Ingested:
     """Write generation 1's batch files. Memory holds one batch at a time. `gold` gives the right answer the
-    form that answers have."""
-    batches = rejected = total = 0
+    form that answers have; every row passes by `seen` on its way, rejected ones too."""
+    batches = rejected = size = total = 0
     for queries in _batches(_queries(source, files, limit, gold), source.batch.rows, source.batch.bytes):
         await write_batch(storage, job, Generation(1), BatchIndex(batches), queries)
+        for query in queries:
+            seen(query)
         batches += 1
         total += len(queries)
         rejected += sum(query.rejected is not None for query in queries)
+        size += sum(len(query.text.encode()) for query in queries if query.rejected is None)
     if not total:
         raise InputError(path=", ".join(source.paths()), why="it holds no rows")
-    return Ingested(queries=total, rejected=rejected, batches=batches)
+    return Ingested(queries=total, rejected=rejected, bytes=size, batches=batches)
+
+
+async def write_audit_batch(storage: Storage, job: JobId, generation: Generation, batch: BatchIndex) -> None:
+    """The last batch of a generation whose plan is still open. It has no documents of its own: the drawn rows stand in
+    their own batches too, which pay only for what the audit did not ask."""
+    await write_batch(storage, job, generation, batch, [])
 
 
 async def write_batch(
@@ -165,6 +176,7 @@ class _Seen:
         self._db = sqlite3.connect(self._file.name, isolation_level=None)
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute("PRAGMA cache_size = -32000")  # kB: ids come in any order
         self._db.execute("CREATE TABLE ids (id TEXT PRIMARY KEY, row INTEGER) WITHOUT ROWID")
         self._db.execute("BEGIN")
 

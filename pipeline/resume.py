@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from pipeline.ingest import write_batch
+from pipeline.ingest import write_audit_batch, write_batch
 from pipeline.ports.ledger import JobRow
 from pipeline.rows import read_documents
+from pipeline.ruling import create_ruling, read_ruling
 from pipeline.storage.views import connect
 from pipeline.work import Services
 from schemas import lake, manifest
-from schemas.errors import UnknownJob
+from schemas.errors import Infeasible, UnknownJob
 from schemas.ids import BatchIndex, Generation, JobId, Nano
 from schemas.records import Query
 
@@ -24,8 +25,12 @@ ORDER BY d.query_id
 async def resume(services: Services, job: JobId, add_budget: Nano | None = None) -> tuple[JobRow, int]:
     """Add money, then begin the next generation if the job is closed with queries open; a job that is still
     running (its workers were killed, say) goes on in its generation. Returns the job and the number of queries
-    that are asked again; 0 leaves a closed job as it is."""
+    that are asked again; 0 leaves a closed job as it is. A certified plan stays; an audit that was not asked to its
+    end goes on. Raises UnknownJob, Infeasible."""
     row = await _row(services, job)
+    ruling = await read_ruling(services.storage, job, row.generation)
+    if ruling is not None and ruling.kind in ("infeasible", "quoted") and row.state == "closed":
+        raise Infeasible(job=job, why=ruling.reason)
     if add_budget:
         await services.ledger.raise_cap(row.account, add_budget)
     if row.state != "closed":
@@ -39,6 +44,11 @@ async def resume(services: Services, job: JobId, add_budget: Nano | None = None)
         batches += 1
         queries += len(batch)
     if queries:
+        if ruling is not None and ruling.runs:
+            await create_ruling(services.storage, job, generation, ruling)
+        elif pinned.draw is not None:
+            await write_audit_batch(services.storage, job, generation, BatchIndex(batches))
+            batches += 1
         await services.ledger.start_generation(job, row.generation, batches)
     return await _row(services, job), queries
 

@@ -3,20 +3,24 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from pipeline.cascade.call import Asked
+from pipeline.cascade.rung import Asked
 from pipeline.ports.ledger import CallRow
 from schemas.ids import QueryId, TierName
 from schemas.manifest import Manifest
 from schemas.money import TOKEN_CLASSES
-from schemas.records import Lease, Purpose, Query, Result, Step, Totals, Value
+from schemas.records import Lease, Query, Result, Step, Totals, Value
 from schemas.tables import TABLES, USD, usd_column
 
 Columns = dict[str, list[Any]]
+_TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
+_usage = attrgetter(*TOKEN_CLASSES)
+_NOTHING = (0,) * (1 + len(TOKEN_CLASSES))
 
 
 class OffLedger(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +30,6 @@ class OffLedger(msgspec.Struct, frozen=True, kw_only=True):
     tier: TierName
     asked: Asked
     model: str
-    purpose: Purpose = "answer"
 
 
 def answer_text(value: Value | None) -> str | None:
@@ -42,20 +45,25 @@ def batch_tables(
     results: Sequence[Result],
     off_ledger: Sequence[OffLedger],
     calls: Sequence[CallRow],
+    audited: Sequence[Result] = (),
 ) -> dict[str, pa.Table]:
-    """One Arrow table per table of the lake that a batch writes."""
+    """One Arrow table per table of the lake that a batch writes. `audited`: what tiers said to the audit, which is no
+    result of a query."""
     stamp = {
         "job": lease.job,
         "generation": lease.generation,
         "asked_in": lease.generation,
         "batch": lease.batch,
+        "prompt_hash": manifest.prompt_hash,
+        "price_of_money": lease.pin.price_of_money,
+        "seed": lease.pin.seed,
     }
     made = _joined(_calls(calls), _off_ledger(off_ledger))
     columns = {
-        "results": _results(manifest, results, calls),
+        "results": _results(results, calls),
         "calls": made,
-        "call_items": _items(made, results),
-        "decisions": _decisions(lease, results),
+        "call_items": _items(made, [*results, *audited]),
+        "decisions": _decisions(results),
         "votes": _votes(results),
     }
     return {name: _table(name, stamp, found) for name, found in columns.items()}
@@ -110,15 +118,23 @@ def _table(name: str, stamp: dict[str, Any], columns: Columns) -> pa.Table:
         elif field.type == USD:
             arrays.append(usd_column(columns[field.name]))
         else:
-            arrays.append(pa.array(columns[field.name], field.type))
+            arrays.append(_array(columns[field.name], field.type))
     return pa.Table.from_arrays(arrays, schema=TABLES[name])
 
 
-def _results(manifest: Manifest, results: Sequence[Result], calls: Sequence[CallRow]) -> Columns:
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Most columns of a batch hold one value throughout: that one alone is converted."""
+    if values and values.count(values[0]) == len(values):
+        return pa.repeat(pa.scalar(values[0], kind), len(values))
+    return pa.array(values, kind)
+
+
+def _results(results: Sequence[Result], calls: Sequence[CallRow]) -> Columns:
     paid: dict[str, list[CallRow]] = defaultdict(list)
     for call in calls:
         paid[call.query_id].append(call)
-    mine = [paid.get(result.query_id, ()) for result in results]
+    bills = [_bill(paid.get(result.query_id, ())) for result in results]
+    cost, *tokens = map(list, zip(*bills, strict=True)) if bills else [[] for _ in _NOTHING]
     return {
         "query_id": [result.query_id for result in results],
         "status": [result.status for result in results],
@@ -130,29 +146,36 @@ def _results(manifest: Manifest, results: Sequence[Result], calls: Sequence[Call
         "route": [result.plan.route for result in results],
         "policy_version": [result.plan.policy_version for result in results],
         "propensity": [result.plan.propensity for result in results],
-        "cost_usd": [sum([call.cost for call in made]) for made in mine],
+        "cost_usd": cost,
         "latency_ms": [sum([step.latency_ms for step in result.steps]) for result in results],
-        "prompt_hash": [manifest.prompt_hash] * len(results),
         "reason": [result.reason for result in results],
         "finished_at": [result.finished_at for result in results],
-        **{
-            f"{name}_tokens": [sum([getattr(call.usage, name) for call in made]) for made in mine]
-            for name in TOKEN_CLASSES
-        },
+        **dict(zip(_TOKENS, tokens, strict=True)),
     }
+
+
+def _bill(calls: Sequence[CallRow]) -> tuple[int, ...]:
+    """What calls came to: nano-dollars, then tokens by class."""
+    bills = [(call.cost, *_usage(call.usage)) for call in calls]
+    return bills[0] if len(bills) == 1 else tuple(map(sum, zip(_NOTHING, *bills, strict=True)))
 
 
 def _calls(calls: Sequence[CallRow]) -> Columns:
     same = ("call_id", "query_id", "batch", "step", "purpose", "tier", "model", "lane", "sample", "attempt")
     kept = ("finish_reason", "presumed", "latency_ms", "sent_at", "error")
     return {
-        **{name: [getattr(call, name) for call in calls] for name in (*same, *kept)},
+        **_columns((*same, *kept), calls),
         "outcome": [call.outcome or "held" for call in calls],
         "held_usd": [call.held for call in calls],
         "cost_usd": [call.cost for call in calls],
         "request_hash": [call.request_hash.hex() for call in calls],
-        **{f"{name}_tokens": [getattr(call.usage, name) for call in calls] for name in TOKEN_CLASSES},
+        "reused_from": [None] * len(calls),
+        **dict(zip(_TOKENS, _columns(TOKEN_CLASSES, [call.usage for call in calls]).values(), strict=True)),
     }
+
+
+def _columns(names: Sequence[str], records: Sequence[Any]) -> Columns:
+    return {name: list(map(attrgetter(name), records)) for name in names}
 
 
 def _off_ledger(found: Sequence[OffLedger]) -> Columns:
@@ -163,7 +186,7 @@ def _off_ledger(found: Sequence[OffLedger]) -> Columns:
         "call_id": [each.call_id for each in asked],
         "query_id": [each.query_id for each in found],
         "batch": nothing,  # stamped
-        "purpose": [each.purpose for each in found],
+        "purpose": [each.purpose for each in asked],
         "tier": [each.tier for each in found],
         "model": [each.model for each in found],
         "lane": ["realtime" if each.reused else "local" for each in asked],
@@ -173,9 +196,10 @@ def _off_ledger(found: Sequence[OffLedger]) -> Columns:
         "latency_ms": [each.latency_ms for each in asked],
         "sent_at": [each.sent_at for each in asked],
         "request_hash": [each.request_hash.hex() for each in asked],
+        "reused_from": [each.reused_from for each in asked],
         "error": [""] * len(found),
         **{name: nothing for name in ("step", "sample", "attempt", "held_usd", "cost_usd")},
-        **{f"{name}_tokens": nothing for name in TOKEN_CLASSES},
+        **{name: nothing for name in _TOKENS},
     }
 
 
@@ -195,7 +219,7 @@ def _items(calls: Columns, results: Sequence[Result]) -> Columns:
     }
 
 
-def _decisions(lease: Lease, results: Sequence[Result]) -> Columns:
+def _decisions(results: Sequence[Result]) -> Columns:
     rows = [(result, position, step) for result in results for position, step in enumerate(result.steps)]
     return {
         **_asked(rows),
@@ -208,11 +232,12 @@ def _decisions(lease: Lease, results: Sequence[Result]) -> Columns:
         "category_source": [result.assignment.source for result, _, _ in rows],
         "familiar": [result.assignment.familiar for result, _, _ in rows],
         "tiers_planned": [result.plan.tiers for result, _, _ in rows],
+        "accept_planned": [result.plan.accept for result, _, _ in rows],
+        "replans": [result.plan.onward is not None for result, _, _ in rows],
+        "tiers_replanned": [step.replanned for _, _, step in rows],
         "route": [result.plan.route for result, _, _ in rows],
         "policy_version": [result.plan.policy_version for result, _, _ in rows],
         "propensity": [result.plan.propensity for result, _, _ in rows],
-        "price_of_money": [lease.pin.price_of_money] * len(rows),
-        "seed": [lease.pin.seed] * len(rows),
     }
 
 
@@ -223,12 +248,10 @@ def _votes(results: Sequence[Result]) -> Columns:
         for position, step in enumerate(result.steps)
         for vote in step.votes
     ]
+    votes = [vote for _, _, _, vote in rows]
     return {
         **_asked([row[:3] for row in rows]),
-        "judge": [vote.judge for *_, vote in rows],
-        "version": [vote.version for *_, vote in rows],
-        "score": [vote.score for *_, vote in rows],
-        "reason": [vote.reason for *_, vote in rows],
+        **_columns(("judge", "version", "score", "reason", "form"), votes),
     }
 
 

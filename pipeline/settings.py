@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,12 +14,13 @@ from pydantic_settings import (
 )
 
 from schemas.errors import Problem, SpecError
+from schemas.secrets import holds_secret
 
 FILE = "tierwise.toml"
 
 
 class Settings(BaseSettings):
-    """Where things are. URLs may hold credentials; take those from the environment, not from the file."""
+    """Where things are. Credentials in URLs come from the environment alone, never from the file."""
 
     model_config = SettingsConfigDict(env_prefix="TIERWISE_", toml_file=FILE, extra="forbid", frozen=True)
 
@@ -56,10 +58,22 @@ class Settings(BaseSettings):
         return f"sqlite:///{folder / 'ledger.db'}"
 
 
+def _refuse_secrets(source: str, values: Mapping[str, object]) -> None:
+    """Files are copied and command lines are seen by every user of the machine."""
+    if names := [name for name, value in values.items() if holds_secret(str(value))]:
+        fix = "Set {} in the environment instead."
+        problems = [
+            Problem(name, "holds a password", fix.format(f"TIERWISE_{name.upper()}")) for name in names
+        ]
+        raise SpecError(source, problems)
+
+
 def read_settings(**overrides: str | None) -> Settings:
     """Raises SpecError naming each bad setting, or what is no TOML."""
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
+        _refuse_secrets(FILE, TomlConfigSettingsSource(Settings)())
+        _refuse_secrets("the command line", given)
         return Settings(**given)  # type: ignore[arg-type]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problem = Problem("(file)", f"is not TOML: {error}", "Correct the syntax.")

@@ -92,6 +92,12 @@ def columns(path: Path, kind: str) -> list[str] | None:
 
 def read_rows(path: Path, kind: str) -> Iterator[Row]:
     """Rows as dicts, in the file's order, with memory that does not grow with the file."""
+    for _, row in numbered_rows(path, kind):
+        yield row
+
+
+def numbered_rows(path: Path, kind: str) -> Iterator[tuple[int, Row]]:
+    """Each row with the line it begins on; in a Parquet file with its number."""
     with _said_by_path(path):
         match _kind(path, kind):
             case "csv":
@@ -99,7 +105,7 @@ def read_rows(path: Path, kind: str) -> Iterator[Row]:
             case "jsonl":
                 yield from _read_jsonl(path)
             case _:
-                yield from _read_parquet(path)
+                yield from enumerate(_read_parquet(path), 1)
 
 
 @contextmanager
@@ -109,6 +115,10 @@ def _said_by_path(path: Path) -> Iterator[None]:
         yield
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise InputError(path=path, why=str(error) or type(error).__name__) from None
+
+
+def is_csv(path: Path) -> bool:
+    return _format(path) == "csv"
 
 
 def _kind(path: Path, kind: str) -> str:
@@ -130,22 +140,23 @@ def _open_text(path: Path) -> IO[str]:
     return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
+def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(LONGEST_CELL)
     with _open_text(path) as file:
         reader = csv.reader(file, delimiter=_delimiter(path))
         header = next(reader, None)
         if header is None:
             return
+        line = reader.line_num + 1
         for cells in _lines(path, reader):
+            begun, line = line, reader.line_num + 1
             if not cells:
                 continue
             if len(cells) != len(header):
-                yield {
-                    UNREADABLE: f"line {reader.line_num}: {len(cells)} cells, the header has {len(header)}"
-                }
+                why = f"line {reader.line_num}: {len(cells)} cells, the header has {len(header)}"
+                yield begun, {UNREADABLE: why}
                 continue
-            yield dict(zip(header, cells, strict=True))
+            yield begun, dict(zip(header, cells, strict=True))
 
 
 def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
@@ -156,7 +167,7 @@ def _lines(path: Path, reader: Any) -> Iterator[list[str]]:
         raise InputError(path=path, why=f"line {reader.line_num}: {error}", fix=fix) from None
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
     decode = msgspec.json.Decoder().decode
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
         for number, line in enumerate(file, 1):
@@ -165,9 +176,9 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
             try:
                 row = decode(line.removeprefix(BOM_UTF8) if number == 1 else line)
             except (ValueError, RecursionError) as error:
-                yield {UNREADABLE: f"line {number}: not JSON: {error}"}
+                yield number, {UNREADABLE: f"line {number}: not JSON: {error}"}
                 continue
-            yield row if isinstance(row, dict) else {UNREADABLE: f"line {number}: not a JSON object"}
+            yield number, row if isinstance(row, dict) else {UNREADABLE: f"line {number}: not a JSON object"}
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:

@@ -1,10 +1,13 @@
 """One error base. The class docstring is the message; fields fill it in; `fix` says the way out.
 
 Exit codes of the CLI: 2 bad input (nothing was spent), 3 ended with rows over the spec's allowance,
-4 halted because a provider billed over a proven bound, 5 a service is out of reach.
+4 halted because a provider billed over a proven bound, 5 a service is out of reach, 6 the latest job drifted,
+7 what `quality` asks for is not certified, 8 a provider's usage export and the ledger differ without a reason.
 """
 
 import inspect
+
+from schemas.secrets import hide
 
 
 class TierwiseError(Exception):
@@ -33,7 +36,7 @@ class Problem:
     __slots__ = ("fix", "line", "message", "path")
 
     def __init__(self, path: str, message: str, fix: str = "", line: int | None = None) -> None:
-        self.path, self.message, self.fix, self.line = path, message, fix, line
+        self.path, self.message, self.fix, self.line = hide(path), hide(message), hide(fix), line
 
     def __str__(self) -> str:
         place = f"{self.path} (line {self.line})" if self.line else self.path
@@ -107,10 +110,69 @@ class JobNotClosed(TierwiseError):
     fix = "Wait for it (`tierwise status {job} --watch`), or `tierwise cancel {job}` first."
 
 
+class Infeasible(TierwiseError):
+    """Job {job!r} was stopped: {why}"""
+
+    exit_code = 7
+    fix = "Submit it anew with another target or ladder: the plans that its audit tested stay as they were."
+
+
 class InputError(TierwiseError):
     """The input {path} cannot be read: {why}. Nothing was spent."""
 
     exit_code = 2
+
+
+class OutputError(TierwiseError):
+    """The file {path} cannot be written: {why}."""
+
+    exit_code = 2
+    fix = "Name a file in a folder that you may write to."
+
+
+class FeedbackError(TierwiseError):
+    """The labels of {job} cannot be taken, and none was stored: {why}"""
+
+    exit_code = 2
+    fix = "Give one row a query with its id in `query_id` and a label of the task in `label`; then run it again."
+
+
+class ReviewError(TierwiseError):
+    """{source}: {count} row(s) are wrong, and none was stored.
+    {listing}"""
+
+    exit_code = 2
+    shown = 50  # rows that the message lists; `--json` lists all
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.problems = problems
+        lines = [f"  {number}. {problem}" for number, problem in enumerate(problems[: self.shown], 1)]
+        if len(problems) > self.shown:
+            lines.append(f"  … and {len(problems) - self.shown} more (--json lists all)")
+        super().__init__(source=source, count=len(problems), listing="\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (ReviewError, (self.fields["source"], self.problems))
+
+
+class UsageError(TierwiseError):
+    """The usage export {path} cannot be read: {why}. Nothing was changed."""
+
+    exit_code = 2
+
+
+class ReleaseUnderWay(TierwiseError):
+    """Another process is releasing presumed spend. Nothing was changed."""
+
+    exit_code = 5
+    fix = "Run it again when that has ended; what was released is not released twice."
+
+
+class UnknownPolicy(TierwiseError):
+    """No policy {name!r}: {why}."""
+
+    exit_code = 2
+    fix = "`tierwise policy show` lists what was learned."
 
 
 class LedgerUnreachable(TierwiseError):

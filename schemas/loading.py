@@ -198,7 +198,7 @@ def _fields(kind: type[Model], loc: Path) -> dict[str, FieldInfo]:
 
 
 def _tags(kind: type[Model]) -> set[str]:
-    fields = [kind.model_fields[name] for name in ("kind", "provider") if name in kind.model_fields]
+    fields = [kind.model_fields[name] for name in ("kind", "provider", "name") if name in kind.model_fields]
     return {tag for field in fields for tag in get_args(field.annotation)}
 
 

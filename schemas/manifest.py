@@ -4,9 +4,17 @@ from typing import Any
 
 import msgspec
 
-from schemas.ids import AccountId, JobId, TierName
+from schemas.ids import AccountId, JobId, Nano, TierName
 from schemas.job import JobSpec
 from schemas.money import Price
+
+
+class Draw(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows that were drawn to certify the job: in `lake.drawn`, those of the pilot first."""
+
+    key: str  # of the hash they were drawn by; hex
+    pilot: int
+    audit: int
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +24,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     prompt_hash: str
     policy_version: str
     prices: dict[TierName, Price]
-    files: dict[TierName, str]  # tier -> key of its training data in the lake
+    files: dict[TierName, str]  # tier -> key of its training data, or of its student, in the lake
+    aside: dict[TierName, str] = {}  # tiers of the spec that are not asked -> why
+    reuse_since: int | None = (
+        None  # Unix ms: what other jobs were answered from then on is used again; None: nothing
+    )
+    past: str | None = None  # key of the answers of closed jobs that this one looks back at
+    forecast: tuple[Nano, Nano] | None = None  # of the bill, nine times in ten; None: no earlier jobs
+    draw: Draw | None = None  # None: nothing is to be certified
+    student: str | None = None  # key of the student that judges; None: none was taught yet
+    combiner: str | None = None  # key of the judges' weights; None: the stated ones
     account: AccountId
     created_at: int  # Unix ms
     queries: int
@@ -24,7 +41,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     batches: int
 
     def job_spec(self) -> JobSpec:
-        return JobSpec.model_validate(self.spec)
+        """With the tiers that are asked."""
+        return JobSpec.model_validate(self.spec).without(self.aside)
 
 
 def encode(manifest: Manifest) -> bytes:

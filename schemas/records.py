@@ -1,6 +1,7 @@
 """The records that flow through a batch: query, plan, request, reply, completion, answer, vote, result."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -10,13 +11,25 @@ from schemas.money import Usage
 Purpose = Literal["answer", "judge", "taxonomy", "audit", "embed"]
 Lane = Literal["realtime", "batch", "local"]  # local: in this process, never held or billed
 Status = Literal["answered", "review", "deferred", "cancelled", "rejected", "failed"]
-Route = Literal["rule", "learned", "explore", "student", "ladder"]
+Route = Literal["rule", "taxonomy", "learned", "explore", "student", "ladder"]
 
-# What became of a call. `presumed`: sent, outcome unknown, charged in full. `released`: known not billed.
+# What became of a call. `presumed`: sent, outcome unknown, charged in full. `lost`: its reply never came, and the
+# provider's export says that it was billed.
 Outcome = Literal[
-    "ok", "truncated", "malformed", "refused", "reused", "rate_limited", "rejected", "unreachable", "presumed"
+    "ok",
+    "truncated",
+    "malformed",
+    "refused",
+    "reused",
+    "rate_limited",
+    "rejected",
+    "unreachable",
+    "presumed",
+    "lost",
 ]
 FinishReason = Literal["stop", "length", "refusal", "content_filter", "malformed", ""]
+
+AGREEMENT = 1.5  # log-odds of all other tiers agreeing, against half of them, until rewards say better
 
 Value = str | list[str] | dict[str, Any]  # an answer: one label or text; a set or path of labels; an object
 
@@ -28,7 +41,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     text: str  # as read; masked only on its way out
     fields: dict[str, str] = {}  # the other columns of its row, as text
     gold: str | None = None  # the known right answer, where the input has it; never shown to a tier
+    examples: tuple[tuple[str, str], ...] = ()  # documents like it with their answers, the most similar last
     rejected: str | None = None  # why the row cannot be asked; it then ends as a rejected result
+    vector: bytes = b""  # float32, what an endpoint made of its text for routing; empty: nothing
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +75,20 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     source: Literal["rule", "fast", "slow", "none"]
     runner_up: str = ""
     margin: float = 0.0
+    guards: tuple[
+        str, ...
+    ] = ()  # sensitive categories it may belong to as well: their tiers alone may see it
+
+
+class Onward(Protocol):
+    """What a policy knows of one query, to plan its rest again once an answer is there."""
+
+    def replan(self, plan: "Plan", asked: Sequence[TierName], confidence: float, standing: float) -> "Plan":
+        """A plan that begins with the tiers asked, none of them `plan`'s further ones; `plan` itself where it stands.
+
+        confidence: P(correct) of the last answer; standing: of the answer that would stand if nothing more were asked.
+        The same whenever it is asked the same."""
+        ...
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +100,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     policy_version: str
     propensity: float | None = 1.0  # of the whole plan; None where it is not known
     step: int = 0
+    fuses: bool = False  # the answers paid for vote on the one that stands
+    voices: dict[
+        TierName, tuple[float, float]
+    ] = {}  # what rewards add to a tier's log-odds, and multiply them by
+    onward: Onward | None = None  # plans the rest again after each answer; None: nothing changes the plan
+
+    @property
+    def planned(self) -> int:
+        """How many tiers lead to one whose every valid answer stands; those above are for answers that are not."""
+        return self.accept.index(0.0) + 1 if 0.0 in self.accept else len(self.tiers)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +117,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     system: str  # the same for all queries of a job, so that prompt caches hit
     user: str  # the document, last
+    examples: tuple[
+        tuple[str, str], ...
+    ] = ()  # documents with their answers, shown before it by language models
     schema: dict[str, Any] | None = None  # JSON Schema of the reply, where structured output is wanted
     labels: tuple[str, ...] = ()
     max_output_tokens: int
@@ -106,6 +148,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None  # None: the provider did not say; the hold is then charged in full
     confidence: float | None = None  # of the answer, 0..1, from logprobs or the tier itself
     cost: Nano | None = None  # a cost stated by the tier itself, in place of tokens x price
+    vector: bytes = b""  # float32, of an embedding
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,8 +165,9 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True):
 
     judge: str
     version: int
-    score: float | None  # 0..1; None: nothing to say
+    score: float | None  # 0..1; None: nothing to say, or, with a reason, it failed
     reason: str = ""
+    form: str = ""  # how it was asked, where that may sway it
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,9 +180,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float  # P(correct) by the combiner
     accepted: bool
     reason: str  # why accepted or escalated
+    replanned: tuple[TierName, ...] | None = (
+        None  # what is planned from here on instead; None: the plan stood
+    )
     cost: Nano = Nano(0)
+    judging: Nano = Nano(0)  # what judges asked about the answer
+    missed: str = ""  # why a judge got no reply from a tier; what it would have said is not known
     usage: Usage = Usage()
     latency_ms: int = 0
+    agreement: float = (
+        AGREEMENT  # log-odds of all other tiers agreeing, against half of them, as it was judged
+    )
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

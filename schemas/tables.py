@@ -14,6 +14,8 @@ USD = pa.decimal128(18, 9)
 TIME = pa.timestamp("ms")
 TEXT = pa.string()
 TEXTS = pa.list_(pa.string())
+NUMBERS = pa.list_(pa.float64())
+FEATURES = pa.list_(pa.float32())
 
 _KEY = [("job", TEXT), ("generation", pa.int32()), ("asked_in", pa.int32()), ("batch", pa.int32())]
 _QUERY = [*_KEY, ("query_id", TEXT)]
@@ -37,6 +39,8 @@ JOBS = pa.schema(
         ("cap_usd", USD),
         ("spent_usd", USD),
         ("presumed_usd", USD),
+        ("forecast_low_usd", USD),  # said at submit from earlier jobs of the task, to hold nine times in ten
+        ("forecast_high_usd", USD),
         ("queries", pa.int64()),
         ("answered", pa.int64()),
         ("review", pa.int64()),
@@ -104,6 +108,7 @@ CALLS = pa.schema(
         ("latency_ms", pa.int64()),
         ("sent_at", TIME),
         ("request_hash", TEXT),
+        ("reused_from", TEXT),  # the call whose reply it is
         ("error", TEXT),
     ]
 )
@@ -129,6 +134,9 @@ DECISIONS = pa.schema(
         ("category_source", TEXT),
         ("familiar", pa.bool_()),
         ("tiers_planned", TEXTS),
+        ("accept_planned", NUMBERS),
+        ("replans", pa.bool_()),  # the rest may be planned again after each answer
+        ("tiers_replanned", TEXTS),  # what was planned from here on instead; null: the plan stood
         ("route", TEXT),
         ("policy_version", TEXT),
         ("propensity", pa.float64()),
@@ -146,37 +154,157 @@ VOTES = pa.schema(
         ("call_id", TEXT),
         ("judge", TEXT),
         ("version", pa.int32()),
-        ("score", pa.float64()),
+        ("score", pa.float64()),  # null: it failed, and the reason says how
         ("reason", TEXT),
+        ("form", TEXT),  # how it was asked, where that may sway it: which option stood first
     ]
 )
 
+# Append-only: the latest row of a query stands.
 FEEDBACK = pa.schema(
-    [("job", TEXT), ("query_id", TEXT), ("label", TEXT), ("label_source", TEXT), ("given_at", TIME)]
+    [
+        ("job", TEXT),
+        ("query_id", TEXT),
+        ("label", TEXT),  # null: what was given before is withdrawn
+        ("label_source", TEXT),  # gold, human
+        ("given_at", TIME),
+        ("reviewer", TEXT),  # who; null where nobody said
+        (
+            "selected_by",
+            TEXT,
+        ),  # what chose the row: review, or the audit by chance alone; null where nobody knows
+        ("score", pa.float64()),  # P(correct) of the answer that stood when it was chosen
+        ("reason", TEXT),  # why it was chosen
+    ]
 )
+# What an encoder's endpoint made of a query's text, for routing.
+EMBEDDINGS = pa.schema(
+    [
+        ("job", TEXT),
+        ("generation", pa.int32()),
+        ("batch", pa.int32()),
+        ("query_id", TEXT),
+        ("encoder", TEXT),  # its version
+        ("vector", FEATURES),  # of length 1; null where there is none
+        ("problem", TEXT),  # why there is none
+    ]
+)
+# One row for each answer whose worth is known: the best label of its query grades every answer paid for.
 REWARDS = pa.schema(
     [
         ("call_id", TEXT),
         ("job", TEXT),
         ("query_id", TEXT),
         ("tier", TEXT),
-        ("reward", pa.float64()),
-        ("label_source", TEXT),
-        ("p_labelled", pa.float64()),
+        ("model", TEXT),
+        ("category", TEXT),
+        ("familiar", pa.bool_()),
+        ("answer", TEXT),
+        ("reward", pa.float64()),  # 0..1
+        ("label_source", TEXT),  # gold, human, audit, judges: the best first
+        ("weight", pa.float64()),  # what the row counts in a fit
+        ("p_labelled", pa.float64()),  # that a row of the job was labelled so; null: someone chose which ones
+        ("labelled_at", TIME),
+        ("finished_at", TIME),  # of the query
+        ("cost_usd", USD),  # of asking this tier for this query, retries included; so are the tokens
+        *_TOKENS,
+        ("latency_ms", pa.int64()),
+        ("score", pa.float64()),  # the tier's own confidence, null where it states none
+        ("confidence", pa.float64()),  # P(correct) by the combiner when it was judged
+        ("stands", pa.bool_()),  # it is the query's final answer
+        ("position", pa.int32()),  # null: asked by the audit
+        (
+            "tiers_left",
+            TEXTS,
+        ),  # "TIER MODEL" of the answers that were not believed before this tier was asked
+        ("tiers_planned", TEXTS),
+        ("accept_planned", NUMBERS),
+        ("replans", pa.bool_()),  # the rest of that plan could be planned again after each answer
+        ("route", TEXT),
+        ("policy_version", TEXT),
+        ("propensity", pa.float64()),  # of the whole plan
+        ("audited", pa.bool_()),  # every tier was asked, by chance alone: judges versions, trains none
+        ("query_key", pa.uint64()),  # a hash of job and query
+        ("features", FEATURES),
+        ("selected_by", TEXT),  # what chose the row to be labelled: review; null: chance, or nobody knows
+        ("selected_score", pa.float64()),  # P(correct) of the answer that stood when it was chosen
     ]
 )
+# One row for each version ever fitted; which one is promoted stands in `_policies/`.
 POLICIES = pa.schema(
-    [("policy", TEXT), ("version", TEXT), ("parents", TEXTS), ("rewards", TEXTS), ("created_at", TIME)]
+    [
+        ("policy", TEXT),
+        ("version", TEXT),
+        ("parents", TEXTS),
+        ("rewards", TEXTS),  # keys of the reward files it was fitted on
+        ("rows", pa.int64()),  # answers that counted
+        ("created_at", TIME),
+        ("snapshot", pa.binary()),
+    ]
 )
+# One row for each job that was to be certified: what was promised, on what evidence, or why it was not.
 CERTIFICATES = pa.schema(
     [
         ("job", TEXT),
         ("generation", pa.int32()),
-        ("target", pa.float64()),
-        ("reference", TEXT),
-        ("confidence", pa.float64()),
         ("certified", pa.bool_()),
-        ("plan", TEXT),
+        ("pending", pa.bool_()),  # people have yet to label drawn rows
+        ("reason", TEXT),  # why it is not certified, and what would change that
+        ("target", pa.float64()),  # share of rows that agree with the reference, at least
+        ("reference", TEXT),  # gold, human, or a tier
+        ("confidence", pa.float64()),  # at most 1 - confidence of the certificates issued so are wrong
+        ("bound", TEXT),  # the one test, named before the audit was opened
+        ("population", pa.int64()),  # rows of the job
+        ("pilot", pa.int64()),  # rows drawn to find plans
+        ("audited", pa.int64()),  # rows drawn to test them
+        (
+            "labelled",
+            pa.int64(),
+        ),  # of these, by people, where they are the reference; what was rejected needs no label
+        ("drawn", TEXTS),  # these, where people are to label them: they teach nothing
+        ("unavailable", pa.int64()),  # of these, not asked of every tier; they count as disagreeing
+        (
+            "agreeing",
+            pa.int64(),
+        ),  # of the audited rows, under the plan; unless people label them, it was selected on this sample
+        ("p_value", pa.float64()),  # that the job lies below target + off_plan_allowed
+        ("sure", pa.float64()),  # share that the surest plan of the chain agrees on at least
+        ("plan", TEXT),  # JSON: all that the frozen plan consists of
+        ("chain", TEXT),  # JSON: the plans in the order they were tested, up to the first that did not pass
+        ("off_plan", pa.int64()),  # rows that did not end under the plan; they count as disagreeing
+        ("off_plan_share", pa.float64()),
+        ("off_plan_allowed", pa.float64()),
+        ("audit_usd", USD),  # pilot and audit
+        ("graded", pa.int64()),  # drawn rows whose gold is known
+        ("reference_accuracy", pa.float64()),  # of the reference on these; null: not known
+        (
+            "repeated",
+            pa.int64(),
+        ),  # audited rows that the reference was asked about twice, or that two people labelled
+        ("self_agreement", pa.float64()),  # of the reference with itself on these; null: not known
+        ("accuracy", pa.float64()),  # agreement of all rows, estimated from predictions and audit
+        ("accuracy_low", pa.float64()),
+        ("accuracy_high", pa.float64()),
+        (
+            "parts",
+            TEXT,
+        ),  # JSON: agreement by label, field or category on the audited rows; no bound covers it
+        ("issued_at", TIME),
+    ]
+)
+# One row for each presumed call that came to its true cost after its job had closed: `calls` keeps the charge.
+RELEASES = pa.schema(
+    [
+        ("call_id", TEXT),
+        ("job", TEXT),
+        ("query_id", TEXT),
+        ("tier", TEXT),
+        ("model", TEXT),
+        ("outcome", TEXT),  # unreachable: not billed; lost: billed, without a reply; else its reply came late
+        ("charged_usd", USD),
+        ("cost_usd", USD),
+        *_TOKENS,  # billed: by the provider's export shared out, dearest calls first
+        ("released_at", TIME),
     ]
 )
 
@@ -189,9 +317,11 @@ TABLES: dict[str, pa.Schema] = {
     "decisions": DECISIONS,
     "votes": VOTES,
     "feedback": FEEDBACK,
+    "embeddings": EMBEDDINGS,
     "rewards": REWARDS,
     "policies": POLICIES,
     "certificates": CERTIFICATES,
+    "releases": RELEASES,
 }
 BATCH_TABLES = ("results", "calls", "call_items", "decisions", "votes")  # written as parts by each batch
 

@@ -1,5 +1,6 @@
 """Job specs over recorded outcomes, for tests and benchmarks: documents, labels, tiers, modelled prices."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ class Recorded:
     rows: int
 
 
-def recorded(outcomes: Path, dataset: str, folder: Path) -> Recorded:
-    """The documents that every tier of the ladder has answered, written where a job can read them."""
-    table = pq.read_table(
-        outcomes, filters=[("dataset", "=", dataset), ("model", "in", list(LADDER.values()))]
-    )
+def recorded(
+    outcomes: Path, dataset: str, folder: Path, models: Sequence[str] = tuple(LADDER.values())
+) -> Recorded:
+    """The documents that every model of the ladder has answered, written where a job can read them."""
+    table = pq.read_table(outcomes, filters=[("dataset", "=", dataset), ("model", "in", list(models))])
     counted = table.group_by("query_id").aggregate([("model", "count_distinct")])
-    whole = counted.filter(pc.equal(counted["model_count_distinct"], len(LADDER)))["query_id"]
-    chosen = table.filter(pc.equal(table["model"], LADDER["nano"]))
+    whole = counted.filter(pc.equal(counted["model_count_distinct"], len(models)))["query_id"]
+    chosen = table.filter(pc.equal(table["model"], models[0]))
     chosen = chosen.filter(pc.is_in(chosen["query_id"], value_set=whole.combine_chunks()))
     documents = folder / f"{dataset.rsplit('/', 1)[-1]}.parquet"
     pq.write_table(chosen.select(["query_id", "text", "gold"]), documents)
@@ -66,8 +67,22 @@ def ladder_spec(
         },
         "tiers": tiers,
         "budget": {"usd": usd},
+        "history": "none",  # several jobs of a test ask the same
         **more,
     }  # fmt: skip
+
+
+def model_tiers(
+    url: str, prices: Mapping[str, dict[str, str]], names: Sequence[str], **more: Any
+) -> list[dict[str, Any]]:
+    """A tier for each model, of its name, in this order."""
+    return [
+        {
+            "name": name, "provider": "openai", "model": name, "base_url": url, "api_key_env": None,
+            "price": prices[name], **more,
+        }
+        for name in names
+    ]  # fmt: skip
 
 
 def write_documents(path: Path, texts: list[str], gold: list[str] | None = None) -> Path:

@@ -5,9 +5,12 @@ from kombu.entity import Exchange, Queue
 
 from pipeline.settings import Settings
 from schemas.errors import BrokerUnreachable
+from schemas.secrets import hide
+from workers.broker import read_broker
 
 BATCH_TASK = "tierwise.batch"
 CLOSE_TASK = "tierwise.close"
+SWEEP_TASK = "tierwise.sweep"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -16,9 +19,9 @@ def make_app(settings: Settings) -> Celery:
         raise BrokerUnreachable(
             url="(none)", why="no broker is configured", fix="Set TIERWISE_BROKER, or use `tierwise run`."
         )
-    app = Celery("tierwise", broker=settings.broker, set_as_current=False)
-    rabbit = settings.broker.startswith(("amqp", "pyamqp"))
-    arguments = {"x-queue-type": "quorum"} if rabbit else None
+    broker = read_broker(settings)
+    app = Celery("tierwise", broker=broker.url, set_as_current=False)
+    arguments = {"x-queue-type": "quorum"} if broker.transport == "amqp" else None
     app.conf.update(
         task_queues=[
             Queue(
@@ -42,29 +45,19 @@ def make_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={} if rabbit else _redis_options(settings),
+        broker_use_ssl=broker.tls,
+        broker_transport_options=broker.options,
+        worker_enable_remote_control=False,  # whoever can publish could else command the workers
         task_publish_retry_policy={"max_retries": 5, "interval_start": 0.1, "interval_step": 0.5},
     )
     return app
 
 
-def _redis_options(settings: Settings) -> dict[str, object]:
-    """Redis renews no lease: the timeout must exceed a batch, and the restore must look often (celery#5935)."""
-    return {
-        "visibility_timeout": settings.visibility_seconds,
-        "unacked_restore_interval": 1,
-        "unacked_restore_throttle": 1,
-        "global_keyprefix": f"{settings.queue}:",
-    }
-
-
 def probe_broker(app: Celery, url: str) -> None:
     """Raise BrokerUnreachable unless a connection opens."""
-    from kombu.utils.url import maybe_sanitize_url
-
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=5)
     except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        raise BrokerUnreachable(url=maybe_sanitize_url(url), why=why) from None
+        why = hide(f"{type(error).__name__}: {error}")
+        raise BrokerUnreachable(url=hide(url), why=why) from None

@@ -3,8 +3,9 @@
 import asyncio
 
 from pipeline.close import close_generation
-from pipeline.flow import take_batch
+from pipeline.flow import may_begin, take_batch
 from pipeline.ports.ledger import JobRow
+from pipeline.update import update
 from pipeline.work import Progress, Work
 from schemas.errors import UnknownJob
 from schemas.ids import BatchIndex, Generation
@@ -21,6 +22,7 @@ async def work_inline(work: Work, *, in_flight: int = 4, progress: Progress | No
         if row.state == "closed":
             return row
         ready = await work.services.ledger.open_batches(work.job, work.services.clock())
+        ready = await may_begin(work, row.generation, ready)
         if ready:
             await _take_all(work, row.generation, ready, in_flight, progress)
         elif row.committed < row.batches or not await close_generation(work, row.generation):
@@ -35,7 +37,9 @@ async def _take_all(
 
     async def taker() -> None:
         for batch in queue:
-            await take_batch(work, generation, batch, progress)
+            _, left = await take_batch(work, generation, batch, progress)
+            if left:
+                await update(work, generation, left)
 
     async with asyncio.TaskGroup() as takers:
         for _ in range(min(in_flight, len(ready))):

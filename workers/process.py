@@ -1,17 +1,22 @@
 """What a worker process keeps: one event loop in one thread, one set of services, the jobs it has opened."""
 
 import asyncio
+import atexit
 import gc
 import threading
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from pipeline.settings import Settings
-from pipeline.wiring import open_services, open_work
+from pipeline.wiring.services import open_services
+from pipeline.wiring.work import close_work, open_work
 from pipeline.work import Services, Work
 from schemas.ids import JobId
 
 T = TypeVar("T")
+KEPT = 8  # jobs nobody works on at the moment
 
 
 class Process:
@@ -21,6 +26,7 @@ class Process:
         self.settings = settings
         self._loop = _new_loop()
         self._works: dict[JobId, asyncio.Task[Work]] = {}
+        self._users: Counter[JobId] = Counter()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tierwise-loop", daemon=True)
         self._thread.start()
         self.services: Services = self.run(open_services(settings))
@@ -34,11 +40,27 @@ class Process:
         """Run on the loop thread without waiting."""
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def work(self, job: JobId) -> Work:
-        """The job, opened once per process, whoever asks first."""
+    @asynccontextmanager
+    async def work(self, job: JobId) -> AsyncIterator[Work]:
+        """The job, opened once per process, whoever asks first, and kept for a while after."""
         if job not in self._works or (self._works[job].done() and self._works[job].exception()):
             self._works[job] = asyncio.create_task(open_work(self.services, job))
-        return await asyncio.shield(self._works[job])
+        self._users[job] += 1
+        try:
+            yield await asyncio.shield(self._works[job])
+        finally:
+            self._users[job] -= 1
+            self._works[job] = self._works.pop(job)  # used last, so last
+            await self._forget()
+
+    async def _forget(self) -> None:
+        """A job's models, prompts and answers computed ahead take memory: a worker lives longer than its jobs."""
+        idle = [job for job in self._works if not self._users[job]]
+        for job in idle[:-KEPT]:
+            opened = self._works.pop(job)
+            del self._users[job]
+            if opened.done() and not opened.exception():
+                await close_work(opened.result())
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -48,13 +70,15 @@ class Process:
 def tune() -> None:
     """Settings of the interpreter for a process that works batches; without them a call costs far more CPU.
 
-    A batch keeps tens of thousands of short-lived objects alive at once: at the default thresholds the collector
-    walks all of them, and every imported module, again and again. BLAS threads spin between its small products.
+    Batches keep a hundred thousand short-lived objects alive at once: at the default thresholds the collector
+    walks all of them, and every imported module, again and again. BLAS threads spin between their small products.
     """
     from threadpoolctl import threadpool_limits
 
     gc.collect()
-    gc.set_threshold(50_000, 20, 50)
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # else DuckDB's binding reports everything as leaked
+    gc.set_threshold(200_000, 20, 50)
     threadpool_limits(limits=1)
 
 

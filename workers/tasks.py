@@ -9,11 +9,13 @@ from celery.worker.consumer import Consumer
 
 from pipeline.close import close_generation
 from pipeline.flow import take_batch
+from pipeline.update import update
+from pipeline.work import Work
 from schemas.ids import BatchIndex, Generation, JobId
-from workers.app import BATCH_TASK, CLOSE_TASK
+from workers.app import BATCH_TASK, CLOSE_TASK, SWEEP_TASK
 from workers.dispatch import Dispatch
 from workers.process import Process
-from workers.sweeper import sweep_forever
+from workers.sweeper import sweep, sweep_forever
 
 STOP_WITHIN_S = 0.5
 log = logging.getLogger("tierwise.worker")
@@ -30,6 +32,10 @@ def register(app: Celery, process: Process) -> None:
     @app.task(name=CLOSE_TASK)
     def close(job: str, generation: int) -> None:
         process.run(run_close(process, JobId(job), Generation(generation)))
+
+    @app.task(name=SWEEP_TASK)
+    def sweep_once() -> None:
+        process.run(sweep(process.services, dispatch))
 
     @worker_ready.connect(weak=False)
     def start(sender: Consumer, **_: object) -> None:
@@ -49,16 +55,31 @@ async def run_batch(
     process: Process, dispatch: Dispatch, job: JobId, generation: Generation, batch: BatchIndex
 ) -> None:
     """Whatever became of the batch, the message is acknowledged: what is left is published again."""
-    work = await process.work(job)
-    taken, left = await take_batch(work, generation, batch)
+    async with process.work(job) as work:
+        taken, left = await take_batch(work, generation, batch)
+        if left:
+            await update(work, generation, left)
+        waited = await _waited(work, batch) if taken == "committed" else []
     log.info("batch %s/%s/%s: %s", job, generation, batch, taken)
     if taken == "yielded":
         await asyncio.to_thread(dispatch.batches, job, generation, [batch])
+    elif waited:
+        await asyncio.to_thread(dispatch.batches, job, generation, waited)
     elif left == 0:
         await asyncio.to_thread(dispatch.close, job, generation)
 
 
+async def _waited(work: Work, batch: BatchIndex) -> list[BatchIndex]:
+    """After the audit, the batches that waited for the plan it froze. A redelivery publishes them again: the one who
+    committed may have died before."""
+    row = await work.services.ledger.job(work.job)
+    use = work.spec.quality
+    if use is None or not use.asks or row is None or batch != row.batches - 1:
+        return []
+    return await work.services.ledger.open_batches(work.job, work.services.clock())
+
+
 async def run_close(process: Process, job: JobId, generation: Generation) -> None:
-    work = await process.work(job)
-    closed = await close_generation(work, generation)
+    async with process.work(job) as work:
+        closed = await close_generation(work, generation)
     log.info("close %s/%s: %s", job, generation, "done" if closed else "elsewhere")

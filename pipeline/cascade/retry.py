@@ -20,6 +20,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float = 0.0
 
 
+READ = Decision(kind="read")
+
+
 def decide(reply: Reply, request: Request, attempt: int, random: Callable[[], float]) -> Decision:
     """By what is known of the wire: not sent, 4xx and 429 cost nothing; an unknown outcome is presumed."""
     if not reply.sent:
@@ -36,7 +39,7 @@ def decide(reply: Reply, request: Request, attempt: int, random: Callable[[], fl
     if reply.status >= 400:
         kind: Literal["change", "escalate"] = "change" if simpler(request, reply) else "escalate"
         return Decision(kind=kind, outcome="rejected")
-    return Decision(kind="read")
+    return READ
 
 
 def backoff(attempt: int, random: Callable[[], float], at_least_s: float | None = None) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schemas.errors import UnknownScheme
+from schemas.secrets import hide
 
 if TYPE_CHECKING:
     from pipeline.ports.ledger import Ledger
@@ -11,8 +12,9 @@ if TYPE_CHECKING:
 KNOWN = "memory://, sqlite:///path/to/ledger.db, postgresql://user:password@host/database"
 
 
-def open_ledger(url: str, clock: Callable[[], int]) -> "Ledger":
+def open_ledger(url: str, clock: Callable[[], int], *, orphan_after_s: float = 60.0) -> "Ledger":
     """The ledger behind the URL; `clock` tells Unix ms. Nothing is connected before the first operation.
+    `orphan_after_s`: how long a hold waits before money held under leases that ran out is charged.
 
     Raises UnknownScheme.
     """
@@ -24,11 +26,5 @@ def open_ledger(url: str, clock: Callable[[], int]) -> "Ledger":
     if scheme in ("sqlite", "postgresql", "postgres"):
         from pipeline.ledger.sql.ledger import SqlLedger
 
-        return SqlLedger(url, clock)
-    raise UnknownScheme(port="ledger", url=_masked(url), known=KNOWN)
-
-
-def _masked(url: str) -> str:
-    """The URL without user and password, which an error must not show."""
-    scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+        return SqlLedger(url, clock, orphan_after_s=orphan_after_s)
+    raise UnknownScheme(port="ledger", url=hide(url), known=KNOWN)

@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.ledger.errors import CallEnded
 from pipeline.ports.ledger import Denied, Held, Intent, JobState, Known, Refusal, Settlement, StopReason
-from schemas.ids import AccountId, CallId, Generation, JobId, Nano, QueryId
+from schemas.ids import AccountId, BatchIndex, CallId, Generation, JobId, Nano, QueryId
 from schemas.money import Usage, format_usd
 from schemas.records import Outcome, Purpose
 
@@ -21,6 +21,7 @@ UNBILLED: frozenset[Outcome] = frozenset({"rate_limited", "rejected", "unreachab
 MOST = 2**62  # nano-dollars (4.6 billion USD): the largest cap that fits 64 bits with room for a sum
 
 Key = tuple[JobId, bytes, int]  # job, request hash, sample: what makes two requests equal
+Place = tuple[JobId, Generation, BatchIndex]
 
 
 class Balance(msgspec.Struct):
@@ -42,6 +43,13 @@ class Balance(msgspec.Struct):
         self.d_spent += spent
         self.d_held += held
         self.d_presumed += presumed
+
+    def moved(self) -> bool:
+        return bool(self.d_spent or self.d_held or self.d_presumed)
+
+    def stand(self) -> None:
+        """What the group moved is committed."""
+        self.d_spent = self.d_held = self.d_presumed = 0
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -94,6 +102,25 @@ def key_of(intent: Intent) -> Key:
     return (intent.lease.job, intent.request_hash, intent.sample)
 
 
+def intent_key(intent: Intent) -> tuple[object, ...]:
+    """What an intent is unique by, but for its attempt."""
+    lease = intent.lease
+    return (
+        lease.job,
+        lease.generation,
+        intent.query_id,
+        intent.step,
+        intent.purpose,
+        intent.tier,
+        intent.sample,
+    )
+
+
+def place_of(intent: Intent) -> Place:
+    lease = intent.lease
+    return (lease.job, lease.generation, lease.batch)
+
+
 def decide(
     intent: Intent,
     gate: Gate | None,
@@ -105,27 +132,27 @@ def decide(
 
     Raises CallEnded where the call_id was used up before.
     """
-    repeated = next((former for former in formers if former.call_id == intent.call_id), None)
-    # before the gate: a hold whose COMMIT was not heard is durable, and nobody else will ever settle it
-    if repeated is not None and repeated.state == "held":
-        return Held(repeated.call_id, repeated.attempt)
-    refused = _refused(intent, gate)
-    if refused is not None:
-        return refused
+    attempt = intent.attempt if intent.attempt > 1 else 1
     if formers:
-        known = _known(intent, formers)
-        if known is not None:
-            return known
-        if repeated is not None:
-            raise CallEnded(call=intent.call_id)
+        # before the gate: a hold whose COMMIT was not heard is durable, and nobody else will ever settle it
         for former in formers:
-            if former.state == "held":
-                return Wait(call=former.call_id)
-    short = _short_of_money(intent.amount, chain, blocked)
-    if short is not None:
-        return short
-    attempt = max(intent.attempt, max((former.attempt + 1 for former in formers), default=1))
-    return Held(intent.call_id, attempt)
+            if former.call_id == intent.call_id and former.state == "held":
+                return Held(former.call_id, former.attempt)
+        attempt = max(attempt, *(former.attempt + 1 for former in formers))
+    earlier = _refused(intent, gate) or (_asked_before(intent, formers) if formers else None)
+    return earlier or _short_of_money(intent.amount, chain, blocked) or Held(intent.call_id, attempt)
+
+
+def _asked_before(intent: Intent, formers: Sequence[Former]) -> Known | Wait | None:
+    known = _known(intent, formers)
+    if known is not None:
+        return known
+    if any(former.call_id == intent.call_id for former in formers):
+        raise CallEnded(call=intent.call_id)
+    for former in formers:
+        if former.state == "held":
+            return Wait(call=former.call_id)
+    return None
 
 
 def _refused(intent: Intent, gate: Gate | None) -> Denied | None:
@@ -204,6 +231,12 @@ def lease_refusal(
     if committed:
         return "committed"
     return "leased" if lease_until > now else None
+
+
+def is_taken(owner: str, lease_until: int, now: int, ttl_ms: int) -> bool:
+    """Whether a named lease runs. One that ends later than any could was written by a clock that was set back since:
+    waiting for it could take hours, and doing such work twice is harmless."""
+    return bool(owner) and now < lease_until <= now + 2 * ttl_ms
 
 
 def check_hold(intent: Intent) -> None:

@@ -25,7 +25,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 JobState = Literal["running", "closing", "closed"]
-StopReason = Literal["cancelled", "over_hold"]
+StopReason = Literal["cancelled", "over_hold", "infeasible"]  # infeasible: its target can not be certified
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ class Known(msgspec.Struct, frozen=True):
 class Denied(msgspec.Struct, frozen=True):
     """No call. `exhausted`: spent + amount > cap, and waiting would not help. `fenced`: the lease is lost."""
 
-    reason: Literal["exhausted", "cancelled", "over_hold", "fenced"]
+    reason: Literal["exhausted", "cancelled", "over_hold", "infeasible", "fenced"]
     detail: str = ""
 
 
@@ -124,9 +124,91 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: int
     request_hash: bytes
     error: str
+    held_at: int = 0  # Unix ms; `sent_at` is 0 where nobody came back to say
+
+
+REUSED: tuple[Purpose, ...] = (
+    "answer",
+    "taxonomy",
+    "embed",
+)  # an audit is to be independent of what was said before
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A reply of the journal."""
+
+    call_id: CallId
+    body: bytes
+
+
+class Draw(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process reports of an upstream since it last did, and what it asks of it."""
+
+    permits: int = 0  # calls it would begin at once
+    cost: int = 0  # µs that the stated limits give each of them; 0: no limit is stated
+    back: int = 0  # µs that earlier calls were given and did not need; below 0: they needed more
+    answered: int = 0  # calls
+    answered_at: int = 0  # Unix ms at which the latest of them was sent, or of those refused; 0: none was
+    failed: int = 0  # calls after it that were not: 5xx, timeout, cut, no connection
+    limited: int = 0  # 429s
+    limited_at: int = 0  # Unix ms at which the latest of them was sent
+    pause: int = 0  # ms for which the upstream wants no call
+    away: int = 0  # the same where it is too long to be called a pause: the tier is down
+    problem: str = ""  # of the last failure, without anything the upstream said
+
+
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """Permits: one at `start`, the next `step` later. One that is not used when it is due lapses."""
+
+    permits: int
+    start: int  # Unix µs
+    step: int = 0  # µs
+    free: bool = False  # neither limited nor down: calls need no permit
+    ask_at: int  # Unix ms; there are no more permits before
+    parked_at: int = 0  # Unix ms; 0: up. The one permit then given is a probe
+    problem: str = ""  # why it is parked
+
+
+class Pacing(msgspec.Struct, frozen=True, kw_only=True):
+    """What all processes together know of an upstream."""
+
+    next_at: int = 0  # Unix µs from which it is free
+    rate: int = 0  # calls a minute after the last 429s; 0: unlimited as far as is known
+    ceiling: int = 0  # calls a minute at which they came; 0: not known
+    cut_at: int = 0  # Unix ms of the last cut of the rate
+    grown_ms: int = 0  # time since then in which the rate was used up
+    drawn_at: int = 0  # Unix ms of the last permits
+    limited: int = 0  # 429s
+    answered_since: int = 0  # calls since the last cut
+    limited_since: int = 0
+    failures: int = 0  # in a row
+    parked_at: int = 0  # Unix ms; 0: up
+    probe_at: int = 0  # Unix ms from which one caller may see whether it is up again
+    problem: str = ""
 
 
 Refusal = Literal["committed", "leased", "closed", "unknown"]
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch asks of the money that is left. Amounts are expected costs, but for `hold`."""
+
+    lease: Lease
+    account: AccountId
+    queries: int  # that want money; 0: it gives back what was set aside for it
+    most: Nano  # it can use no more than this
+    least: Nano = Nano(0)  # less than this buys nothing
+    hold: Nano = Nano(0)  # the smallest hold it would take
+    rows: int = 0  # queries of a batch that has not asked yet
+    again: bool = False  # this holder has asked before
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch may expect to spend until it asks again; an estimate, only holds are binding."""
+
+    amount: Nano  # 0: nothing it could use
+    later: bool  # others may give something back: ask again
+    free: Nano  # cap - spent of the tightest account: no larger hold can be granted
 
 
 class Ledger(Protocol):
@@ -197,6 +279,13 @@ class Ledger(Protocol):
         """Note a commit that stands in the lake (idempotent); the number of batches still open."""
         ...
 
+    async def divide(self, want: Want, now: int) -> Share | None:
+        """Set aside a batch's part of what its accounts have left, in step with the queries of its generation that
+        want money: batches that have not asked count whole, and until they have, those that ask again get
+        nothing. Nobody is told that nothing is left while another batch may give something back and no batch is
+        still to come. None: the lease is lost."""
+        ...
+
     # calls
     async def hold(self, intent: Intent) -> Held | Known | Denied:
         """Set money aside in the whole chain of accounts. Waits while money is only held, and while an equal
@@ -210,11 +299,32 @@ class Ledger(Protocol):
     async def calls(
         self, job: JobId, generation: Generation, batch: BatchIndex | None = None
     ) -> Sequence[CallRow]: ...
-    async def totals(self, job: JobId, generation: Generation) -> Totals: ...
+    async def totals(self, job: JobId, generation: Generation) -> dict[BatchIndex, Totals]:
+        """Of each batch that made a call."""
+        ...
+
     async def body(self, call_id: CallId) -> bytes | None: ...
+    async def answered(self, job: JobId, request_hashes: Sequence[bytes]) -> set[bytes]:
+        """Those of the requests whose reply is in the journal: asking them again costs nothing."""
+        ...
+
+    async def replies(
+        self, request_hashes: Sequence[bytes], *, since: int, besides: JobId
+    ) -> dict[bytes, Kept]:
+        """What jobs other than `besides` were answered in full, for an answer or a category, in their first sample:
+        the latest settled from `since` (Unix ms) on."""
+        ...
+
     async def presume(self, job: JobId, generation: Generation) -> int:
         """Charge in full what the generation still holds (at close); the number of calls."""
         ...
+
+    # upstreams, by a key that jobs share
+    async def draw(self, upstream: str, asked: Draw, now: int) -> Drawn:
+        """Report and ask in one go: over any window, permits of all processes stay within the limits."""
+        ...
+
+    async def pacing(self, upstream: str) -> Pacing | None: ...
 
     # named leases, for work that one process at a time may do
     async def take(self, name: str, *, owner: str, now: int, ttl_ms: int) -> Fence | None: ...

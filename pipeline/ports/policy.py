@@ -11,4 +11,8 @@ class Policy(Protocol):
 
     version: str
 
+    def price_of_money(self, usd_per_query: float) -> float:
+        """λ of a batch in USD⁻¹: what one dollar less is worth in P(correct), with that much left for each query."""
+        ...
+
     def plan(self, queries: Sequence[Query], assigned: Sequence[Assignment], pin: Pin) -> list[Plan]: ...

@@ -1,7 +1,8 @@
 """Models on Amazon Bedrock, through the Converse API and aioboto3."""
 
 import asyncio
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from time import perf_counter
 from typing import Any
@@ -10,15 +11,18 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pipeline.providers.bedrock_reply import failed, read_converse
-from pipeline.providers.http import CONNECT_S
+from pipeline.providers.conceal import conceal
+from pipeline.providers.endpoint import CONNECT_S
 from pipeline.providers.loopback import check_host
 from schemas.errors import TierwiseError
 from schemas.ids import CallId, Nano
 from schemas.money import Price, token_bound
 from schemas.records import Completion, Reply, Request
+from schemas.secrets import Concealer
 
 MESSAGE_OVERHEAD = 16  # tokens that a chat template adds
 REQUEST_OVERHEAD = 128
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
 
 
 class MissingAwsCredential(TierwiseError):
@@ -63,6 +67,7 @@ class BedrockProvider:
         self._region, self._endpoint_url = region, endpoint_url
         self._extra = dict(extra_body or {})
         self._connections = max_connections
+        self._concealer = Concealer(*(os.environ.get(name) for name in SECRETS))
         self._session: Any = None
         self._client: Any = None
         self._stack = AsyncExitStack()
@@ -89,7 +94,7 @@ class BedrockProvider:
         """Canonical JSON of the call's arguments; the SDK signs and sends them."""
         arguments: dict[str, Any] = {
             "modelId": self.model,
-            "messages": [{"role": "user", "content": [{"text": _clean(request.user)}]}],
+            "messages": [*_shown(request), _message("user", request.user)],
             "inferenceConfig": {"maxTokens": request.max_output_tokens, "temperature": request.temperature},
         }
         if request.system:
@@ -101,6 +106,8 @@ class BedrockProvider:
     def bound(self, request: Request) -> Nano:
         """Bytes stand for tokens: one token is at least one byte of the text or of a normal form of it."""
         tokens = token_bound(request.system) + token_bound(request.user)
+        for text, reply in request.examples:
+            tokens += token_bound(text) + token_bound(reply) + 2 * MESSAGE_OVERHEAD
         if self._extra:
             tokens += token_bound(msgspec.json.encode(self._extra).decode())
         overhead = 2 * MESSAGE_OVERHEAD + REQUEST_OVERHEAD
@@ -113,18 +120,20 @@ class BedrockProvider:
             client = await self._connected()
         except Exception as error:  # credentials, region, a bad endpoint: nothing has left
             text = f"{type(error).__name__}: {error}"[:500]
-            return Reply(status=0, sent=False, complete=False, error=text)
+            return conceal(Reply(status=0, sent=False, complete=False, error=text), self._concealer)
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await client.converse(**msgspec.json.decode(body))
         except Exception as error:
-            return failed(error, latency_ms=round((perf_counter() - began) * 1000))
+            reply = failed(error, latency_ms=round((perf_counter() - began) * 1000))
+            return conceal(reply, self._concealer)
         response.pop("ResponseMetadata", None)
-        return Reply(
+        reply = Reply(
             status=200,
             body=msgspec.json.encode(response, order="sorted"),
             latency_ms=round((perf_counter() - began) * 1000),
         )
+        return conceal(reply, self._concealer)
 
     def read(self, body: bytes) -> Completion:
         return read_converse(body)
@@ -163,6 +172,16 @@ class BedrockProvider:
         if self._endpoint_url:
             return urlsplit(self._endpoint_url).hostname or ""
         return f"bedrock-runtime.{self._region or 'default'}.amazonaws.com"
+
+
+def _shown(request: Request) -> Iterator[dict[str, Any]]:
+    for text, reply in request.examples:
+        yield _message("user", text)
+        yield _message("assistant", reply)
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"text": _clean(text)}]}
 
 
 def _clean(text: str) -> str:

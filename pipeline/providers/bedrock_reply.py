@@ -1,12 +1,12 @@
 """Reading what Bedrock's Converse gives back: completions, and the errors of its SDK."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from multidict import CIMultiDict
 
-from pipeline.providers.http import retry_after
+from pipeline.providers.retry_after import retry_after
 from schemas.money import Usage
 from schemas.records import Completion, FinishReason, Reply
 
@@ -120,10 +120,14 @@ def _refused(response: dict[str, Any], text: str, latency_ms: int) -> Reply:
     return Reply(
         status=status,
         body=msgspec.json.encode(said, order="sorted"),
-        retry_after_s=retry_after(CIMultiDict(metadata.get("HTTPHeaders", {}))),
+        retry_after_s=retry_after(_wire_form(metadata.get("HTTPHeaders", {}))),
         error=text,
         latency_ms=latency_ms,
     )
+
+
+def _wire_form(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {name.lower().encode(): value.encode() for name, value in headers.items()}
 
 
 def _never_sent(error: Exception) -> bool:

@@ -1,138 +1,147 @@
-"""One HTTP session per process. What the wire does comes back as a Reply, never as an exception."""
+"""The HTTP connections of a process. What the wire does comes back as a Reply, never as an exception."""
 
 import asyncio
-import io
-from email.utils import parsedate_to_datetime
-from math import isfinite
-from time import perf_counter, time
+import socket
+import ssl
+from time import perf_counter
+from typing import Any
 
-import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
+from aiohappyeyeballs import start_connection
 
+from pipeline.providers.connection import Connection
+from pipeline.providers.endpoint import Endpoint
 from schemas.records import Reply
 
-MAX_BODY = 8 * 2**20  # bytes of a reply; an answer is a few kilobytes
-CONNECT_S = 10.0
-_LARGE_BODY = 2**20  # above it aiohttp warns about bytes and wants a file object
-
-# Raised before the first byte of the request is written. ClientSSLError and ClientProxyConnectionError are
-# kinds of ClientConnectorError. ServerDisconnectedError and ClientOSError are not here: a request on a reused
-# connection may have arrived.
-_NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ServerFingerprintMismatch,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
-_AUTO_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+SWEEP_S = 0.1  # between looks at what has lasted too long: no timer per call
+ADDRESSES_S = 60.0  # for which a name's addresses are believed
+_NEXT_ADDRESS_S = 0.25  # until the next address is tried beside one that does not answer (RFC 8305)
 
 
 class HttpClient:
-    """A pool of connections, made in the loop that first sends. Connections are not limited: tiers are."""
+    """Connections are kept for reuse and not limited: tiers are. It belongs to the loop that first sends."""
 
-    def __init__(self, *, trust_env: bool = False, keepalive_s: float = 75.0) -> None:
-        self._trust_env = trust_env
+    def __init__(self, *, keepalive_s: float = 75.0) -> None:
         self._keepalive_s = keepalive_s
-        self._session: aiohttp.ClientSession | None = None
+        self._pools: dict[tuple[str, int, bool], _Pool] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
 
-    async def post(
-        self, url: URL, body: bytes, headers: CIMultiDict[str], timeout: aiohttp.ClientTimeout
-    ) -> Reply:
-        """Send once: POST is neither retried by aiohttp nor redirected here."""
-        session = self._session or self._open()
+    async def post(self, endpoint: Endpoint, body: bytes, key: str) -> Reply:
+        """Send once, with `key` as Idempotency-Key: neither repeated nor redirected here."""
         began = perf_counter()
-        status = 0
+        pool = self._pools.get((endpoint.host, endpoint.port, endpoint.tls)) or self._pool(endpoint)
+        connection = pool.take()
+        if connection is None:
+            try:
+                async with asyncio.timeout(endpoint.connect_s):
+                    connection = await pool.connect()
+            except Exception as error:  # whatever it was, no byte of the request was written
+                return _not_sent(error, began)
+            if self._sweeping is None:
+                self._sweep()
+        answer = connection.ask(endpoint.request(body, key), began, began + endpoint.timeout_s)
         try:
-            async with session.post(
-                url,
-                data=body if len(body) <= _LARGE_BODY else io.BytesIO(body),
-                headers=headers,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
-                status = response.status
-                content, whole = await _read(response)
-                return Reply(
-                    status=status,
-                    body=content,
-                    complete=whole,
-                    retry_after_s=retry_after(response.headers) if status >= 400 else None,
-                    error="" if whole else f"reply over {MAX_BODY} bytes",
-                    latency_ms=_ms_since(began),
-                )
-        except _NOT_SENT as error:
-            return _lost(error, began, status, sent=False)
-        except Exception as error:  # whatever else happens, the request may have reached the provider
-            return _lost(error, began, status, sent=True)
-
-    def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keepalive_s, ttl_dns_cache=300)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_AUTO_HEADERS,
-            trust_env=self._trust_env,
-        )
-        return self._session
+            return await answer
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
 
     async def close(self) -> None:
-        """Close the pool, once; sending again opens a new one."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close every connection; sending again opens new ones."""
+        pools, self._pools = self._pools, {}
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for pool in pools.values():
+            pool.close()
+        await asyncio.sleep(0)  # the transports close in the loop's next turn
+
+    def _pool(self, endpoint: Endpoint) -> "_Pool":
+        pool = _Pool(endpoint, self._keepalive_s)
+        self._pools[endpoint.host, endpoint.port, endpoint.tls] = pool
+        return pool
+
+    def _sweep(self) -> None:
+        """Again and again while there are connections."""
+        now = perf_counter()
+        if any([pool.look(now) for pool in self._pools.values()]):
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        else:
+            self._sweeping = None
 
 
-def request_timeout(timeout_s: float) -> aiohttp.ClientTimeout:
-    """The whole call within `timeout_s`; connecting gets less, so that its timeout is known as not sent."""
-    return aiohttp.ClientTimeout(total=timeout_s, connect=min(CONNECT_S, timeout_s / 2))
+class _Pool:
+    """The connections to one host and port."""
 
+    def __init__(self, endpoint: Endpoint, keepalive_s: float) -> None:
+        self._host, self._port = endpoint.host, endpoint.port
+        self._context = _tls() if endpoint.tls else None
+        self._keepalive_s = keepalive_s
+        self._all: set[Connection] = set()
+        self._idle: list[Connection] = []  # the last used last
+        self._addresses: list[Any] = []
+        self._believed_until = 0.0
+        self._resolving = asyncio.Lock()  # a thousand calls that begin together look the name up once
 
-def retry_after(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or Retry-After in seconds or as a date (RFC 9110, 10.2.3)."""
-    if (millis := _number(headers.get("retry-after-ms"))) is not None:
-        return millis / 1000
-    value = headers.get("Retry-After")
-    if value is None:
+    def take(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
         return None
-    if (seconds := _number(value)) is not None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except (ValueError, OverflowError):
-        return None
+
+    async def connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        addresses = await self._resolve(loop)
+        try:
+            sock = await start_connection(
+                addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, loop=loop
+            )
+        except OSError:
+            self._believed_until = 0.0
+            raise
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(self._idle, self._keepalive_s),
+                sock=sock,
+                ssl=self._context,
+                server_hostname=self._host if self._context else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self._all.add(connection)
+        return connection
+
+    async def _resolve(self, loop: asyncio.AbstractEventLoop) -> list[Any]:
+        async with self._resolving:
+            if perf_counter() >= self._believed_until:
+                self._addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                self._believed_until = perf_counter() + ADDRESSES_S
+            return self._addresses
+
+    def look(self, now: float) -> bool:
+        """Whether connections are left."""
+        gone = []
+        for connection in self._all:
+            if connection.is_open:
+                connection.look(now)
+            else:
+                gone.append(connection)
+        self._all.difference_update(gone)
+        return bool(self._all)
+
+    def close(self) -> None:
+        for connection in self._all:
+            connection.abort()
 
 
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if isfinite(number) else None
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
-async def _read(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """The body, and whether it is all there. An error reply counts as whole when it is cut at the limit:
-    its status says what happened."""
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := await response.content.readany():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY:
-            response.close()
-            return b"".join(chunks)[:MAX_BODY], response.status >= 400
-    return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), True
-
-
-def _lost(error: Exception, began: float, status: int, *, sent: bool) -> Reply:
-    kind = "timeout" if isinstance(error, asyncio.TimeoutError) else type(error).__name__
-    return Reply(
-        status=status, sent=sent, complete=False, error=f"{kind}: {error}"[:500], latency_ms=_ms_since(began)
-    )
-
-
-def _ms_since(began: float) -> int:
-    return round((perf_counter() - began) * 1000)
+def _not_sent(error: Exception, began: float) -> Reply:
+    why = "timeout of connecting" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+    latency_ms = round((perf_counter() - began) * 1000)
+    return Reply(status=0, sent=False, complete=False, error=why[:500], latency_ms=latency_ms)

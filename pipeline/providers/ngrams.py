@@ -1,7 +1,8 @@
 """TF-IDF features of one text in about a tenth of a millisecond.
 
 scikit-learn fits the vocabulary; its `transform` costs 0.3 to 0.6 ms a call whatever the text, so that single
-rows are built here, to the same values. Character n-grams stay within words, hence are looked up per word.
+rows are built here, to the same values, from a vocabulary that can be kept. Character n-grams stay within words,
+hence are looked up per word.
 """
 
 from collections import Counter
@@ -10,20 +11,30 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 FEATURES = 50_000  # of each kind, the most frequent
+WORDS: dict[str, Any] = {"analyzer": "word", "ngram_range": (1, 2)}
+CHARS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (3, 5)}
 _WORDS_KEPT = 200_000
 
 
-class _Block:
-    """One fitted vectorizer: its vocabulary, and idf weights."""
+class Grams(msgspec.Struct, frozen=True):
+    """The fitted vocabulary of one kind."""
 
-    def __init__(self, vectorizer: Any, offset: int) -> None:
-        self.vocabulary: dict[str, int] = vectorizer.vocabulary_
-        self.idf: NDArray[np.float32] = np.asarray(vectorizer.idf_, dtype=np.float32)
-        self.analyze: Callable[[str], list[str]] = vectorizer.build_analyzer()
+    names: list[str]  # by column
+    idf: bytes  # float32 by column
+
+
+class _Block:
+    """One kind of n-grams: its vocabulary, and idf weights."""
+
+    def __init__(self, grams: Grams, kind: dict[str, Any], offset: int) -> None:
+        self.vocabulary = {name: column for column, name in enumerate(grams.names)}
+        self.idf = np.frombuffer(grams.idf, dtype=np.float32)
+        self.analyze: Callable[[str], list[str]] = _vectorizer(kind).build_analyzer()
         self.offset = offset
 
     def known(self, grams: Iterable[str]) -> tuple[int, ...]:
@@ -41,21 +52,12 @@ class _Block:
 
 
 class Ngrams:
-    """Fitted on `texts`. Word 1-2-grams, then character 3-5-grams, each block of length one."""
+    """Word 1-2-grams, then character 3-5-grams, each block of length one."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        from sklearn.pipeline import FeatureUnion
-
-        words = _vectorizer(len(texts), analyzer="word", ngram_range=(1, 2))
-        chars = _vectorizer(len(texts), analyzer="char_wb", ngram_range=(3, 5))
-        self._union: Any = FeatureUnion([("words", words), ("chars", chars)]).fit(texts)
-        self._words = _Block(words, 0)
-        self._chars = _Block(chars, len(words.vocabulary_))
+    def __init__(self, words: Grams, chars: Grams) -> None:
+        self._words = _Block(words, WORDS, 0)
+        self._chars = _Block(chars, CHARS, len(words.names))
         self._of_word = lru_cache(maxsize=_WORDS_KEPT)(self._chars_of)
-
-    def matrix(self, texts: Sequence[str]) -> Any:
-        """Sparse matrix of shape (len(texts), features)."""
-        return self._union.transform(texts).tocsr()
 
     def row(self, text: str) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         """Features and values of one text: the row that `matrix` gives."""
@@ -68,14 +70,22 @@ class Ngrams:
         return self._chars.known(self._chars.analyze(word))
 
 
-def _vectorizer(texts: int, *, analyzer: str, ngram_range: tuple[int, int]) -> Any:
+def fit_grams(texts: Sequence[str]) -> tuple[Grams, Grams, Any]:
+    """Words and characters fitted on texts, and the texts' features: sparse, shape (len(texts), features)."""
+    from sklearn.pipeline import FeatureUnion
+
+    fewest = 2 if len(texts) >= 1000 else 1
+    words, chars = (_vectorizer(kind, min_df=fewest, max_features=FEATURES) for kind in (WORDS, CHARS))
+    matrix = FeatureUnion([("words", words), ("chars", chars)]).fit_transform(texts).tocsr()
+    return _grams(words), _grams(chars), matrix
+
+
+def _grams(vectorizer: Any) -> Grams:
+    names = vectorizer.get_feature_names_out().tolist()
+    return Grams(names, np.asarray(vectorizer.idf_, dtype=np.float32).tobytes())
+
+
+def _vectorizer(kind: dict[str, Any], **more: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(
-        analyzer=analyzer,
-        ngram_range=ngram_range,
-        sublinear_tf=True,
-        min_df=2 if texts >= 1000 else 1,
-        max_features=FEATURES,
-        dtype=np.float32,
-    )
+    return TfidfVectorizer(**kind, **more, sublinear_tf=True, dtype=np.float32)

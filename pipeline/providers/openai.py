@@ -1,18 +1,14 @@
-"""Any endpoint that speaks OpenAI's chat completions, over aiohttp and msgspec."""
+"""Any endpoint that speaks OpenAI's chat completions, read and written by msgspec."""
 
-import json
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-from multidict import CIMultiDict
-from yarl import URL
 
-from pipeline.providers.http import HttpClient, request_timeout
-from pipeline.providers.loopback import check_host
+from pipeline.providers.http import HttpClient
+from pipeline.providers.openai_door import OpenAIDoor, json_text
 from pipeline.providers.openai_reply import read_completion
-from schemas.errors import MissingCredential, TierwiseError
+from schemas.errors import TierwiseError
 from schemas.ids import CallId, Nano
 from schemas.money import Price, token_bound
 from schemas.records import Completion, Reply, Request
@@ -34,6 +30,7 @@ _RESERVED = frozenset(
 )
 _CHEAP_TIERS = ("default", "flex")
 _PREFIXES = 64  # static parts kept; a job has one or two
+_REPLY, _NEXT = b'},{"role":"assistant","content":', b'},{"role":"user","content":'
 _SUFFIX = b"}]}"
 
 
@@ -42,13 +39,6 @@ class UnboundedField(TierwiseError):
 
     exit_code = 2
     fix = "Leave it out of `extra`."
-
-
-class UnusableCredential(TierwiseError):
-    """Tier {tier}: {variable} holds characters that no HTTP header can carry. Nothing was spent."""
-
-    exit_code = 2
-    fix = "Export the key again, without line breaks or quotes."
 
 
 class _Static(msgspec.Struct, frozen=True):
@@ -87,39 +77,41 @@ class OpenAIProvider:
         """`extra_body` is merged into the body and wins; a field set to None is left out. Raises
         UnboundedField for fields that would break the cost bound, RemoteForbidden under the test switch."""
         self.model = model
-        self._tier, self._price, self._http = tier, price, http
+        self._price = price
         self._structured, self._logprobs, self._max_tokens_field = structured, logprobs, max_tokens_field
         self._extra = _checked_extra(tier, extra_body or {})
-        self._url = URL(base_url.rstrip("/") + "/chat/completions")
-        self._key_env = api_key_env
-        self._key = os.environ.get(api_key_env, "").strip() if api_key_env else ""
-        self._headers = _headers(self._key, extra_headers or {})
-        self._timeout = request_timeout(timeout_s)
+        self._door = OpenAIDoor(
+            tier=tier,
+            url=base_url.rstrip("/") + "/chat/completions",
+            api_key_env=api_key_env,
+            http=http,
+            timeout_s=timeout_s,
+            extra_headers=extra_headers,
+        )
         self._static: dict[tuple[object, ...], _Static] = {}
-        check_host(self._url.host or "")
 
     def check(self) -> None:
         """Raise MissingCredential, UnusableCredential or RemoteForbidden. Sends nothing."""
-        check_host(self._url.host or "")
-        if self._key_env and not self._key:
-            raise MissingCredential(tier=self._tier, variable=self._key_env)
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise UnusableCredential(tier=self._tier, variable=self._key_env)
+        self._door.check()
 
     def encode(self, request: Request) -> bytes:
         """Deterministic: equal requests give equal bytes."""
-        return self._static_of(request).prefix + _json_text(request.user) + _SUFFIX
+        prefix = self._static_of(request).prefix
+        if request.examples:
+            said = (json_text(text) + _REPLY + json_text(reply) + _NEXT for text, reply in request.examples)
+            prefix += b"".join(said)
+        return prefix + json_text(request.user) + _SUFFIX
 
     def bound(self, request: Request) -> Nano:
         """Bytes stand for tokens: one token is at least one byte of the text or of a normal form of it."""
         tokens = self._static_of(request).tokens + token_bound(request.user)
+        for text, reply in request.examples:
+            tokens += token_bound(text) + token_bound(reply) + 2 * MESSAGE_OVERHEAD
         return self._price.bound(tokens, request.max_output_tokens)
 
     async def send(self, body: bytes, key: CallId) -> Reply:
         """The call's id goes along as Idempotency-Key, for endpoints that honour it."""
-        headers = self._headers.copy()
-        headers["Idempotency-Key"] = key
-        return await self._http.post(self._url, body, headers, self._timeout)
+        return await self._door.send(body, key)
 
     def read(self, body: bytes) -> Completion:
         return read_completion(body)
@@ -148,8 +140,8 @@ class OpenAIProvider:
 
     def _build_static(self, request: Request) -> _Static:
         settings = {**self._settings(request), **self._extra}
-        head = _json_text({name: value for name, value in settings.items() if value is not None})
-        system = _json_text({"role": "system", "content": request.system}) + b"," if request.system else b""
+        head = json_text({name: value for name, value in settings.items() if value is not None})
+        system = json_text({"role": "system", "content": request.system}) + b"," if request.system else b""
         prefix = head[:-1] + b',"messages":[' + system + b'{"role":"user","content":'
         tokens = (
             token_bound(request.system)
@@ -173,25 +165,6 @@ class OpenAIProvider:
         if request.logprobs and self._logprobs:
             settings["logprobs"] = True
         return settings
-
-
-def _json_text(value: object) -> bytes:
-    """JSON; half a surrogate pair, which UTF-8 cannot carry, becomes a question mark."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        whole = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return whole.encode("utf-8", "replace")
-
-
-def _headers(key: str, extra: Mapping[str, str]) -> CIMultiDict[str]:
-    headers: CIMultiDict[str] = CIMultiDict(extra)
-    headers["Content-Type"] = "application/json"
-    headers["Accept"] = "application/json"
-    headers["Accept-Encoding"] = "identity"  # replies are small; unpacking costs more than it saves
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    return headers
 
 
 def _checked_extra(tier: str, extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,11 +46,6 @@ class _Choice(msgspec.Struct):
     logprobs: msgspec.Raw = msgspec.Raw()
 
 
-class _Reply(msgspec.Struct):
-    choices: msgspec.Raw = msgspec.Raw()
-    usage: msgspec.Raw = msgspec.Raw()
-
-
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
@@ -72,7 +67,18 @@ class _Usage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
 
 
+class _Reply(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+class _Parts(msgspec.Struct):
+    choices: msgspec.Raw = msgspec.Raw()
+    usage: msgspec.Raw = msgspec.Raw()
+
+
 _REPLY = msgspec.json.Decoder(_Reply)
+_PARTS = msgspec.json.Decoder(_Parts)
 _CHOICES = msgspec.json.Decoder(list[_Choice])
 _LOGPROBS = msgspec.json.Decoder(_Logprobs | None)
 _USAGE = msgspec.json.Decoder(_Usage | None, strict=False)
@@ -85,18 +91,31 @@ def read_completion(body: bytes) -> Completion:
     """
     try:
         reply = _REPLY.decode(body)
+        choice, said = reply.choices[0], reply.usage
+    except (msgspec.MsgspecError, UnicodeDecodeError, IndexError, RecursionError):
+        return _read_in_parts(body)
+    return _completion(choice, None if said is None else _usage(said))
+
+
+def _read_in_parts(body: bytes) -> Completion:
+    """What is usual in one of `choices` and `usage` counts, whatever the other looks like."""
+    try:
+        parts = _PARTS.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Completion(text="", finish_reason="malformed")
-    usage = _read_usage(reply.usage)
+    usage = _read_usage(parts.usage)
     try:
-        choice = _CHOICES.decode(reply.choices)[0]
+        choice = _CHOICES.decode(parts.choices)[0]
     except (msgspec.MsgspecError, UnicodeDecodeError, IndexError, RecursionError):
         return Completion(text="", finish_reason="malformed", usage=usage)
+    return _completion(choice, usage)
+
+
+def _completion(choice: _Choice, usage: Usage | None) -> Completion:
     text = _text(choice.message)
-    finish = _finish(choice, text)
     return Completion(
         text=text,
-        finish_reason=finish,
+        finish_reason=_finish(choice, text),
         usage=usage,
         confidence=_confidence(choice.logprobs) if text else None,
     )
@@ -144,7 +163,11 @@ def _read_usage(raw: msgspec.Raw) -> Usage | None:
         said = _USAGE.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    if said is None or said.prompt_tokens is None or said.completion_tokens is None:
+    return None if said is None else _usage(said)
+
+
+def _usage(said: _Usage) -> Usage | None:
+    if said.prompt_tokens is None or said.completion_tokens is None:
         return None
     return disjoint(
         prompt=said.prompt_tokens,
@@ -152,20 +175,25 @@ def _read_usage(raw: msgspec.Raw) -> Usage | None:
         total=said.total_tokens or 0,
         cached=_cached(said),
         written=_written(said),
-        reasoning=(said.completion_tokens_details or _CompletionDetails()).reasoning_tokens or 0,
+        reasoning=_reasoning(said),
     )
 
 
 def _cached(said: _Usage) -> int:
-    details = said.prompt_tokens_details or _PromptDetails()
-    return details.cached_tokens or said.prompt_cache_hit_tokens or said.cache_read_input_tokens or 0
+    details = said.prompt_tokens_details
+    inside = details.cached_tokens if details is not None else 0
+    return inside or said.prompt_cache_hit_tokens or said.cache_read_input_tokens or 0
 
 
 def _written(said: _Usage) -> int:
-    details = said.prompt_tokens_details or _PromptDetails()
-    return (
-        details.cache_write_tokens or details.cache_creation_tokens or said.cache_creation_input_tokens or 0
-    )
+    details = said.prompt_tokens_details
+    inside = (details.cache_write_tokens or details.cache_creation_tokens) if details is not None else 0
+    return inside or said.cache_creation_input_tokens or 0
+
+
+def _reasoning(said: _Usage) -> int:
+    details = said.completion_tokens_details
+    return (details.reasoning_tokens or 0) if details is not None else 0
 
 
 def disjoint(*, prompt: int, completion: int, total: int, cached: int, written: int, reasoning: int) -> Usage:
@@ -175,6 +203,13 @@ def disjoint(*, prompt: int, completion: int, total: int, cached: int, written: 
     beside it; Gemini's compatible endpoint shows thinking in the total alone. Parts larger than their whole
     stand beside it; what the total has over all parts is charged as reasoning.
     """
+    if (
+        prompt >= 0
+        and completion >= 0
+        and not (cached or written or reasoning)
+        and total <= prompt + completion
+    ):
+        return Usage(input=prompt, output=completion)
     prompt, completion, cached, written, reasoning = (
         max(0, count) for count in (prompt, completion, cached, written, reasoning)
     )

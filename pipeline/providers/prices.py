@@ -29,15 +29,21 @@ class _Doubt(Exception):
 
 
 def find_price(
-    *, tier: str, provider: str, model: str, base_url: str | None = None, context_tokens: int | None = None
+    *,
+    tier: str,
+    provider: str,
+    model: str,
+    base_url: str | None = None,
+    context_tokens: int | None = None,
+    answers: bool = True,
 ) -> Price:
     """The list price of today. `context_tokens` is the longest input the tier will be given: it settles the
-    price of models that cost more from some length on.
+    price of models that cost more from some length on. `answers`: it writes tokens, which need a price too.
 
     Raises UnpricedModel for a model that is unknown, served on this machine, or priced ambiguously.
     """
     try:
-        return _price(_listed(provider, model, base_url), context_tokens)
+        return _price(_listed(provider, model, base_url), context_tokens, answers)
     except _Doubt as doubt:
         raise UnpricedModel(tier=tier, model=model, why=str(doubt)) from None
 
@@ -70,8 +76,8 @@ def _today(found: "ModelInfo") -> "ModelPrice":
     return listed
 
 
-def _price(listed: "ModelPrice", context_tokens: int | None) -> Price:
-    classes: dict[str, Decimal] = {}
+def _price(listed: "ModelPrice", context_tokens: int | None, answers: bool) -> Price:
+    classes: dict[str, Decimal] = {} if answers else {"output": Decimal(0)}
     for name, value in vars(listed).items():
         if value is None or any(word in name for word in _ELSEWHERE):
             continue

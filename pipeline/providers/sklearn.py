@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.providers.local import Guess, LocalTier
-from pipeline.providers.ngrams import Ngrams
+from pipeline.providers.ngrams import Ngrams, fit_grams
 from pipeline.providers.softmax import Model, fit, fit_many, training_hash
 
 _SURE = 0.5  # P(label) from which a label is among the answers of a multi-label tier
@@ -30,8 +30,9 @@ class SklearnTier(LocalTier):
     ) -> None:
         super().__init__(model=f"sklearn-1:{training_hash(texts, labels, multiple)}")
         self._multiple = multiple
-        self._ngrams = Ngrams(texts)
-        self._model: Model = (fit_many if multiple else fit)(self._ngrams.matrix(texts), texts, labels)
+        words, chars, matrix = fit_grams(texts)
+        self._ngrams = Ngrams(words, chars)
+        self._model: Model = fit_many(matrix, texts, labels) if multiple else fit(matrix, texts, labels)[0]
 
     def guess(self, texts: Sequence[str]) -> list[Guess]:
         return [self._guess(text) for text in texts]

@@ -39,14 +39,27 @@ def training_hash(texts: Sequence[str], labels: Sequence[Any], multiple: bool) -
     return digest.hexdigest()
 
 
-def fit(matrix: Any, texts: Sequence[str], labels: Sequence[Any]) -> Model:
-    """One label per row."""
+class Held(msgspec.Struct, frozen=True):
+    """What a model fitted without them says of the rows that were held out, at the temperature they gave."""
+
+    rows: NDArray[np.intp]
+    chances: NDArray[np.float64]  # (rows, names)
+
+
+def fit(
+    matrix: Any,
+    texts: Sequence[str],
+    labels: Sequence[Any],
+    weights: Floats | None = None,
+    fair: NDArray[np.bool_] | None = None,
+) -> tuple[Model, Held | None]:
+    """One label per row; what was held out of the fair rows, where that was enough."""
     names = sorted(set(labels))
     if len(names) < 2:
         raise ValueError(f"training needs two labels or more, found {names}")
     index = {name: position for position, name in enumerate(names)}
     truth = np.eye(len(names), dtype=bool)[[index[label] for label in labels]]
-    return _calibrated(matrix, texts, names, truth, multiple=False)
+    return _calibrated(matrix, texts, names, truth, weights, fair, multiple=False)
 
 
 def fit_many(matrix: Any, texts: Sequence[str], labels: Sequence[Sequence[str]]) -> Model:
@@ -55,19 +68,29 @@ def fit_many(matrix: Any, texts: Sequence[str], labels: Sequence[Sequence[str]])
     if not names:
         raise ValueError("training needs a label or more, found none")
     truth = np.array([[name in set(row) for name in names] for row in labels], dtype=bool)
-    return _calibrated(matrix, texts, names, truth, multiple=True)
+    return _calibrated(matrix, texts, names, truth, None, None, multiple=True)[0]
 
 
 def _calibrated(
-    matrix: Any, texts: Sequence[str], names: list[str], truth: NDArray[np.bool_], *, multiple: bool
-) -> Model:
-    weights, bias = _weights(matrix, truth, multiple)
-    held = np.array([_held_out(text) for text in texts])
-    temperature = 1.0
+    matrix: Any,
+    texts: Sequence[str],
+    names: list[str],
+    truth: NDArray[np.bool_],
+    weights: Floats | None,
+    fair: NDArray[np.bool_] | None,
+    *,
+    multiple: bool,
+) -> tuple[Model, Held | None]:
+    weights = np.ones(len(texts), dtype=np.float32) if weights is None else weights
+    held = np.array([_held_out(text) for text in texts]) & (True if fair is None else fair)
+    temperature, said = 1.0, None
     if held.sum() >= _FEWEST and truth[~held].any(axis=0).sum() >= 2:
-        part_weights, part_bias = _weights(matrix[~held], truth[~held], multiple)
-        temperature = _temperature(matrix[held] @ part_weights + part_bias, truth[held], multiple)
-    return Model(names, weights, bias, temperature, multiple)
+        slopes, bias = _weights(matrix[~held], truth[~held], weights[~held], multiple)
+        scores = matrix[held] @ slopes + bias
+        temperature = _temperature(scores, truth[held], weights[held], multiple)
+        said = Held(np.flatnonzero(held), _chances(scores / temperature, multiple))
+    slopes, bias = _weights(matrix, truth, weights, multiple)
+    return Model(names, slopes, bias, temperature, multiple), said
 
 
 def _held_out(text: str) -> bool:
@@ -75,15 +98,15 @@ def _held_out(text: str) -> bool:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest()[0] % _FOLD == 0
 
 
-def _weights(matrix: Any, truth: NDArray[np.bool_], multiple: bool) -> tuple[Floats, Floats]:
+def _weights(matrix: Any, truth: NDArray[np.bool_], counts: Floats, multiple: bool) -> tuple[Floats, Floats]:
     """Weights (features, names) and bias (names,); a name that never occurs gets a bias of minus infinity."""
     if multiple:
-        columns = [_binary(matrix, truth[:, name]) for name in range(truth.shape[1])]
+        columns = [_binary(matrix, truth[:, name], counts) for name in range(truth.shape[1])]
         return np.stack([column for column, _ in columns], axis=1), np.array(
             [bias for _, bias in columns], "f4"
         )
     present = np.flatnonzero(truth.any(axis=0))
-    model = _regression().fit(matrix, truth.argmax(axis=1))
+    model = _regression().fit(matrix, truth.argmax(axis=1), counts)
     weights = np.zeros((matrix.shape[1], truth.shape[1]), dtype=np.float32)
     bias = np.full(truth.shape[1], -1e9, dtype=np.float32)
     if len(present) == 2:  # scikit-learn keeps one column for two classes
@@ -95,10 +118,10 @@ def _weights(matrix: Any, truth: NDArray[np.bool_], multiple: bool) -> tuple[Flo
     return weights, bias
 
 
-def _binary(matrix: Any, truth: NDArray[np.bool_]) -> tuple[Floats, float]:
+def _binary(matrix: Any, truth: NDArray[np.bool_], counts: Floats) -> tuple[Floats, float]:
     if truth.all() or not truth.any():
         return np.zeros(matrix.shape[1], dtype=np.float32), 20.0 if truth.all() else -20.0
-    model = _regression().fit(matrix, truth)
+    model = _regression().fit(matrix, truth, counts)
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
 
@@ -108,13 +131,14 @@ def _regression() -> Any:
     return LogisticRegression(C=_STRENGTH, solver="lbfgs", max_iter=200, tol=1e-3)
 
 
-def _temperature(scores: Floats, truth: NDArray[np.bool_], multiple: bool) -> float:
+def _temperature(scores: Floats, truth: NDArray[np.bool_], counts: Floats, multiple: bool) -> float:
     """The one that makes the held-out labels likeliest (Guo et al., arXiv 1706.04599)."""
 
     def loss(temperature: float) -> float:
         chances = _chances(scores / temperature, multiple)
         likely = np.where(truth, chances, 1.0 - chances) if multiple else chances[truth]
-        return float(-np.log(np.maximum(likely, 1e-9)).mean())
+        lost = -np.log(np.maximum(likely, 1e-9))
+        return float(np.average(lost if lost.ndim == 1 else lost.mean(axis=1), weights=counts))
 
     return float(min(_TEMPERATURES, key=loss))
 

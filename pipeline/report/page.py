@@ -4,6 +4,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
+from pipeline.report.certificate import details, headline, tables
 from pipeline.report.sql import Row
 from pipeline.report.summary import Summary
 
@@ -25,6 +26,8 @@ def page(summary: Summary) -> str:
         ("queries", f"{summary.queries:,}"),
         ("cost", f"${summary.cost_usd:,.6f}"),
         ("cap", f"${summary.cap_usd:,.2f}"),
+        *_forecast(summary),
+        *_certificate(summary),
         ("presumed", f"${summary.presumed_usd:,.6f}"),
         ("accuracy against gold", accuracy),
     ]
@@ -32,18 +35,51 @@ def page(summary: Summary) -> str:
         ("How queries ended", [{"status": k, "queries": v} for k, v in summary.statuses.items()]),
         ("Tiers", summary.tiers),
         ("Routing categories", summary.categories),
+        ("Routed by", summary.routes),
         ("Classes, the worst first", summary.classes),
         ("Mistaken for", summary.confusion),
         ("Why tiers were not believed", summary.escalations),
         ("Dearest queries", summary.dearest),
+        ("Reviewed by", summary.reviewed),
     ]
+    if summary.certificate is not None:
+        sections[:0] = tables(summary.certificate)
     body = "".join(f"<h2>{escape(title)}</h2>{_table(rows)}" for title, rows in sections if rows)
     shown = "".join(f'<div class="tile">{escape(name)}<b>{escape(value)}</b></div>' for name, value in tiles)
     title = f"{summary.job}, generation {summary.generation}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<style>{_STYLE}</style><h1>{escape(title)}</h1><div class="tiles">{shown}</div>{body}</html>'
+        f'<style>{_STYLE}</style><h1>{escape(title)}</h1><div class="tiles">{shown}</div>'
+        f"{_promise(summary)}{body}</html>"
     )
+
+
+def _forecast(summary: Summary) -> list[tuple[str, str]]:
+    if summary.forecast_usd is None:
+        return []
+    low, high = summary.forecast_usd
+    verdict = "held" if summary.forecast_held else "did not hold"
+    return [(f"90 % forecast of the cost: {verdict}", f"${low:,.4f} to ${high:,.4f}")]
+
+
+def _certificate(summary: Summary) -> list[tuple[str, str]]:
+    row = summary.certificate
+    if row is None or row["target"] is None:
+        return []
+    said = "certified" if row["certified"] else "pending" if row["pending"] else "not certified"
+    return [
+        (
+            f"agreement with {row['reference']}, confidence {row['confidence']:.0%}",
+            f"{said} ≥ {row['target']:.1%}",
+        )
+    ]
+
+
+def _promise(summary: Summary) -> str:
+    row = summary.certificate
+    if row is None:
+        return ""
+    return "".join(f"<p>{escape(line)}</p>" for line in (headline(row), *details(row)))
 
 
 def _table(rows: list[Row]) -> str:

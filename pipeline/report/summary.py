@@ -18,15 +18,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     statuses: dict[str, int]
     tiers: list[Row]
     categories: list[Row]
+    routes: list[Row]
     cost_usd: Decimal
     presumed_usd: Decimal  # the part of the cost that stands for calls whose outcome is unknown
     cap_usd: Decimal
+    forecast_usd: tuple[Decimal, Decimal] | None  # what the bill was to be, nine times in ten
     graded: int  # answers whose right answer is known
     correct: int
     classes: list[Row]
     confusion: list[Row]
     escalations: list[Row]
     dearest: list[Row]
+    certificate: Row | None  # None: none was asked for
+    reviewed: list[Row]  # who labelled the queries that ended for review; (nobody yet): those that wait
     stop: str | None
     seconds: float  # from submit to close
 
@@ -34,8 +38,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def accuracy(self) -> float | None:
         return self.correct / self.graded if self.graded else None
 
+    @property
+    def forecast_held(self) -> bool | None:
+        if self.forecast_usd is None:
+            return None
+        low, high = self.forecast_usd
+        return low <= self.cost_usd <= high
+
     def as_dict(self) -> dict[str, Any]:
-        return {**msgspec.structs.asdict(self), "accuracy": self.accuracy}
+        return {
+            **msgspec.structs.asdict(self),
+            "accuracy": self.accuracy,
+            "forecast_held": self.forecast_held,
+        }
 
 
 def summarise(connection: DuckDBPyConnection, job: JobId, limit: int = 10) -> Summary:
@@ -43,6 +58,7 @@ def summarise(connection: DuckDBPyConnection, job: JobId, limit: int = 10) -> Su
     row = first(connection, "job", job=job)
     if row is None:
         raise JobNotClosed(job=job, state="not closed yet, or not in this lake")
+    low = row["forecast_low_usd"]
     graded = first(connection, "accuracy", job=job) or {"graded": 0, "correct": 0}
     return Summary(
         job=job,
@@ -51,15 +67,19 @@ def summarise(connection: DuckDBPyConnection, job: JobId, limit: int = 10) -> Su
         statuses={each["status"]: each["queries"] for each in rows(connection, "statuses", job=job)},
         tiers=rows(connection, "tiers", job=job),
         categories=rows(connection, "categories", job=job),
+        routes=rows(connection, "routes", job=job),
         cost_usd=row["spent_usd"],
         presumed_usd=row["presumed_usd"],
         cap_usd=row["cap_usd"],
+        forecast_usd=None if low is None else (low, row["forecast_high_usd"]),
         graded=graded["graded"],
         correct=graded["correct"],
         classes=rows(connection, "classes", job=job, limit=limit),
         confusion=rows(connection, "confusion", job=job, limit=5 * limit),
         escalations=rows(connection, "escalations", job=job, limit=limit),
         dearest=rows(connection, "dearest", job=job, limit=limit),
+        certificate=first(connection, "certificate", job=job),
+        reviewed=rows(connection, "reviewed", job=job),
         stop=row["stop"],
         seconds=(row["closed_at"] - row["created_at"]).total_seconds(),
     )

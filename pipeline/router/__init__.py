@@ -1,1 +1,1 @@
-"""Policies: which tiers a query is planned for. One file each; `pipeline/wiring.py` names them."""
+"""From what was learned to a plan for each query: what tiers are expected to get and cost, and what that is worth."""

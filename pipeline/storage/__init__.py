@@ -30,5 +30,5 @@ def open_storage(uri: str) -> Storage:
 def _path(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
-        raise UnknownScheme(port="storage", url=uri, known="file:///folder, with three slashes")
+        raise UnknownScheme(port="storage", url="file://…", known="file:///folder, with three slashes")
     return unquote(parts.path)

@@ -1,6 +1,7 @@
 """The commit points of a generation."""
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
@@ -20,11 +21,16 @@ async def create_commit(storage: Storage, commit: Commit) -> bool:
 
 async def read_commits(storage: Storage, job: JobId, generation: Generation) -> list[Commit]:
     """In order of their batches."""
+    found = await read_each(storage, await storage.list(lake.commits(job, generation)))
+    return sorted(found, key=lambda commit: commit.batch)
+
+
+async def read_each(storage: Storage, keys: Sequence[str]) -> list[Commit]:
+    """The commits under these keys, in their order."""
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(key: str) -> Commit:
         async with turn:
             return msgspec.json.decode(await storage.read(key), type=Commit)
 
-    keys = await storage.list(lake.commits(job, generation))
-    return sorted(await asyncio.gather(*map(one, keys)), key=lambda commit: commit.batch)
+    return list(await asyncio.gather(*map(one, keys)))

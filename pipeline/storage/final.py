@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pyarrow as pa
@@ -14,68 +15,86 @@ import pyarrow.parquet as pq
 from pipeline.ports.storage import Storage
 from pipeline.storage.commits import AT_ONCE
 from pipeline.storage.local import LocalStorage
-from pipeline.storage.merge import MEMORY, Merge, merge_files
+from pipeline.storage.merge import MEMORY, Merge, connect, explained, merge_files
 from schemas import lake
 from schemas.errors import NoSuchObject
 from schemas.ids import Generation, JobId
 from schemas.tables import TABLES
 
+if TYPE_CHECKING:
+    import duckdb
+
 Part = str | Path  # a key of the lake, or a local file with rows that no batch wrote
 
 
 async def write_part(storage: Storage, key: str, rows: pa.Table) -> int:
-    """Write a batch's rows (a table of thousands, built in memory); returns bytes."""
-    data = await asyncio.to_thread(_parquet, rows)
+    """Write a batch's rows (a table of thousands, built in memory); returns bytes. Parts live until the close: what
+    packs fast is worth more there than what packs small."""
+    data = await asyncio.to_thread(_parquet, rows, "snappy")
     await storage.write(key, data)
     return len(data)
 
 
 async def write_final(storage: Storage, table: str, job: JobId, rows: pa.Table) -> None:
     """Replace a job's final table by a few rows held in memory, as `jobs` and `certificates` have."""
-    await write_part(storage, lake.final(table, job), rows.select(TABLES[table].names).cast(TABLES[table]))
+    rows = rows.select(TABLES[table].names).cast(TABLES[table])
+    await storage.write(lake.final(table, job), await asyncio.to_thread(_parquet, rows, "zstd"))
 
 
 async def count_statuses(storage: Storage, job: JobId) -> dict[str, int]:
     """How many of a job's published results ended in each status."""
     async with scratch(storage) as folder:
         (path,) = await fetch_parts(storage, [lake.final("results", job)], folder)
-        column = await asyncio.to_thread(pq.read_table, path, columns=["status"])
-    counted = column["status"].value_counts().to_pylist()
+        rows = await asyncio.to_thread(lambda: pq.ParquetFile(path).read(["status"]))
+    counted = rows["status"].value_counts().to_pylist()
     return {each["values"]: each["counts"] for each in counted}
 
 
-async def merge_final(
-    storage: Storage,
-    table: str,
-    job: JobId,
-    generation: Generation,
-    parts: Sequence[Part],
-    *,
-    replaced_by: Sequence[Part] = (),
-    memory: str = MEMORY,
-) -> int:
-    """Publish the final table of a job that closes a generation; returns its number of rows.
+class Merger:
+    """Publishes the final tables of jobs that close a generation."""
 
-    `parts` hold this generation's rows. Rows of earlier generations stay, except those of the queries found
-    in `replaced_by` (this generation's `results` parts). Every row gets this `generation`. Streams, spills,
-    and gives the same rows when repeated, in any order. Publish `jobs` last: it closes the live views.
-    Raises NoSuchObject for a missing part, LeaseLost when a later generation was published already.
-    """
+    def __init__(self, storage: Storage, connection: "duckdb.DuckDBPyConnection") -> None:
+        self._storage, self._connection = storage, connection
+
+    async def publish(
+        self,
+        table: str,
+        job: JobId,
+        generation: Generation,
+        parts: Sequence[Part],
+        *,
+        replaced_by: Sequence[Part] = (),
+    ) -> int:
+        """Publish one table; returns its number of rows.
+
+        `parts` hold this generation's rows. Rows of earlier generations stay, except those of the queries found
+        in `replaced_by` (this generation's `results` parts). Every row gets this `generation`. Streams, spills,
+        and gives the same rows when repeated, in any order. Publish `jobs` last: it closes the live views.
+        Raises NoSuchObject for a missing part, LeaseLost when a later generation was published already.
+        """
+        storage = self._storage
+        async with scratch(storage) as folder:
+            old = await _old(storage, lake.final(table, job), folder)
+            merge = Merge(
+                table=table,
+                generation=generation,
+                folder=folder,
+                old=old,
+                new=await fetch_parts(storage, parts, folder),
+                replaced=await fetch_parts(storage, replaced_by if old else (), folder),
+            )
+            target, rows = await asyncio.to_thread(merge_files, self._connection, merge)
+            await storage.publish(lake.final(table, job), target)
+            return rows
+
+
+@asynccontextmanager
+async def merging(storage: Storage, memory: str = MEMORY) -> AsyncIterator[Merger]:
+    """One DuckDB for all tables of a close. Raises LakeUnreachable when there is no room."""
     async with scratch(storage) as folder:
-        old = await _old(storage, lake.final(table, job), folder)
-        merge = Merge(
-            lake=storage.uri,
-            table=table,
-            generation=generation,
-            folder=folder,
-            memory=memory,
-            old=old,
-            new=await fetch_parts(storage, parts, folder),
-            replaced=await fetch_parts(storage, replaced_by if old else (), folder),
-        )
-        target, rows = await asyncio.to_thread(merge_files, merge)
-        await storage.publish(lake.final(table, job), target)
-        return rows
+        with explained(storage.uri):
+            # closed by its last user: a close that is cancelled leaves a merge running in its thread
+            yield Merger(storage, await asyncio.to_thread(connect, folder, memory))
 
 
 @asynccontextmanager
@@ -117,7 +136,7 @@ async def _fetch(storage: Storage, key: str, folder: Path) -> Path:
     return path
 
 
-def _parquet(rows: pa.Table) -> bytes:
+def _parquet(rows: pa.Table, compression: str) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer, compression="zstd", compression_level=1)
+    pq.write_table(rows, buffer, compression=compression)
     return buffer.getvalue()

@@ -1,6 +1,12 @@
 -- How a job's parts become its final table. `old` is the final file so far, `new` the rows of this generation,
 -- `replaced` the queries whose earlier rows give way; {columns} casts each to its declared type.
 
+-- name: first
+-- Of a job that has no final file yet: the rows as they come, batch after batch.
+COPY (
+    SELECT {columns} FROM new
+) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group});
+
 -- name: merge
 -- Rows already published for this generation are dropped first, so that merging twice gives the same rows.
 COPY (

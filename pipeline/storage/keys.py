@@ -17,3 +17,11 @@ def check_prefix(prefix: str) -> str:
             raise ValueError(f"a prefix ends in '/': {prefix!r}")
         check_key(prefix[:-1])
     return prefix
+
+
+def check_path(path: str) -> str:
+    """A path as DuckDB hands it to a file system: it compares it as written with the folders it may read, so
+    none may climb. Raises PermissionError."""
+    if not {".", ".."}.isdisjoint(path.split("/")):
+        raise PermissionError(f"no path of a lake: {path!r}")
+    return path

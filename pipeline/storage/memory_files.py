@@ -6,6 +6,8 @@ from typing import Any
 
 from fsspec.spec import AbstractFileSystem
 
+from pipeline.storage.keys import check_path
+
 
 class MemoryFiles(AbstractFileSystem):  # type: ignore[misc]
     """Read-only; sees later writes, as a real store would."""
@@ -19,7 +21,7 @@ class MemoryFiles(AbstractFileSystem):  # type: ignore[misc]
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        return path.rpartition("://")[2].strip("/")
+        return check_path(path).rpartition("://")[2].strip("/")
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """Entries of a folder, or the file itself."""

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from pipeline.ports.storage import Storage
 from pipeline.storage.final import fetch_parts, scratch
-from pipeline.storage.merge import session, view
+from pipeline.storage.merge import connect, explained, row_group, view
 from pipeline.storage.sql import named, quote, read_sql
 from schemas import lake
 from schemas.errors import NoSuchObject
@@ -39,13 +39,14 @@ async def _earlier(storage: Storage, job: JobId, folder: Path) -> list[Path]:
 def _run(uri: str, generation: Generation, files: Mapping[str, list[Path]], folder: Path) -> dict[str, Path]:
     statements = named(read_sql("reconcile.sql"))
     made = {}
-    with session(uri, folder) as connection:
-        for name, paths in files.items():
-            view(connection, name, paths, TABLES.get(name, TABLES["calls"]), folder)
-        connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW earlier AS FROM (FROM earlier_files) WHERE asked_in <> {int(generation)}"
-        )
+    with explained(uri), closing(connect(folder)) as connection:
+        seen = {
+            name: view(connection, name, paths, TABLES.get(name, TABLES["calls"]), folder)
+            for name, paths in files.items()
+        }
+        connection.execute(statements["earlier"].format(generation=int(generation)))
         for name in RECONCILED:
             made[name] = folder / f"reconciled-{name}.parquet"
-            connection.execute(statements[name].format(target=quote(str(made[name]))))
+            rows = row_group(generation, seen[name])
+            connection.execute(statements[name].format(target=quote(str(made[name])), row_group=rows))
     return made

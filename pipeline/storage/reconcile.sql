@@ -1,6 +1,11 @@
 -- At close the ledger has the last word on money: a call presumed when its batch was committed may since have
--- been settled at its true cost. `ledger` holds its calls of this generation, `earlier` the job's published
--- calls of generations before; `results`, `calls`, `call_items` the rows of the generation's parts.
+-- been settled at its true cost. `ledger` holds the calls of the batches to reconcile, `earlier_files` the job's
+-- published calls; `results`, `calls`, `call_items` the rows of those batches' parts.
+
+-- name: earlier
+-- What generations before paid for the same queries.
+CREATE OR REPLACE TEMP VIEW earlier AS
+FROM earlier_files SEMI JOIN results USING (query_id) WHERE asked_in <> {generation};
 
 -- name: calls
 -- The ledger's calls, and those it never knew: local tiers and answers used again.
@@ -8,7 +13,7 @@ COPY (
     SELECT * FROM ledger
     UNION ALL BY NAME
     SELECT * FROM calls WHERE lane = 'local' OR outcome = 'reused'
-) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group});
 
 -- name: call_items
 -- One row per query a call carried: its answer from the parts, its cost from the ledger.
@@ -21,10 +26,11 @@ COPY (
         SELECT call_id, job, generation, asked_in, batch, query_id, cost_usd
         FROM calls WHERE lane = 'local' OR outcome = 'reused'
     ) AS c LEFT JOIN call_items AS i USING (call_id)
-) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group});
 
 -- name: results
--- A query's cost and tokens are those of all calls made for it, in whatever generation.
+-- A query's cost and tokens are those of all calls made for it, in whatever generation; what the audit asked about it
+-- is the certificate's cost, whole batches of it.
 COPY (
     WITH paid AS (
         SELECT query_id, sum(cost_usd) AS cost_usd,
@@ -32,6 +38,10 @@ COPY (
                sum(cache_write_tokens) AS cache_write_tokens, sum(output_tokens) AS output_tokens,
                sum(reasoning_tokens) AS reasoning_tokens
         FROM (SELECT * FROM ledger UNION ALL BY NAME SELECT * FROM earlier)
+        WHERE (asked_in, batch) NOT IN (
+            SELECT asked_in, batch FROM ledger WHERE purpose = 'audit'
+            UNION SELECT asked_in, batch FROM earlier WHERE purpose = 'audit'
+        )
         GROUP BY query_id
     )
     SELECT r.* REPLACE (
@@ -41,4 +51,4 @@ COPY (
         coalesce(p.output_tokens, 0) AS output_tokens, coalesce(p.reasoning_tokens, 0) AS reasoning_tokens
     )
     FROM results r LEFT JOIN paid p USING (query_id)
-) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1);
+) TO {target} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group});

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from pipeline.storage.keys import check_path
 from pipeline.storage.s3_location import Location
 
 if TYPE_CHECKING:
@@ -15,7 +16,15 @@ def open_files(location: Location) -> "S3FileSystem":
     """A file replaced while it is read, or within a second of its listing, is an error and never a mix."""
     from s3fs import S3FileSystem
 
-    return S3FileSystem(
+    class Files(S3FileSystem):  # type: ignore[misc]
+        @classmethod
+        def _strip_protocol(cls, path: str | list[str]) -> str | list[str]:
+            for each in [path] if isinstance(path, str) else path:
+                check_path(each)
+            stripped: str | list[str] = super()._strip_protocol(path)
+            return stripped
+
+    return Files(
         endpoint_url=location.endpoint_url,
         client_kwargs={"region_name": location.client_options()["region_name"]},
         config_kwargs=location.config_options(),

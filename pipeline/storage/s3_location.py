@@ -52,12 +52,13 @@ def parse_location(uri: str) -> Location:
     parts = urlsplit(uri)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     unknown = sorted(set(options) - {"endpoint_url", "region"})
-    if not parts.netloc or "@" in parts.netloc or parts.fragment or unknown:
+    endpoint = options.get("endpoint_url") or _environment_endpoint()
+    if not parts.netloc or "@" in parts.netloc or parts.fragment or unknown or "@" in (endpoint or ""):
         raise UnknownScheme(port="storage", url="s3://…", known=KNOWN)
     return Location(
         bucket=parts.netloc,
         prefix=_prefix(unquote(parts.path).strip("/")),
-        endpoint_url=options.get("endpoint_url") or _environment_endpoint(),
+        endpoint_url=endpoint,
         region=options.get("region"),
     )
 
@@ -67,7 +68,10 @@ def _prefix(path: str) -> str:
         return ""
     if any(letter in path for letter in "*?["):
         raise UnknownScheme(port="storage", url="s3://…", known="a prefix without * ? [")
-    return f"{check_key(path)}/"
+    try:
+        return f"{check_key(path)}/"
+    except ValueError:
+        raise UnknownScheme(port="storage", url="s3://…", known="a prefix without . and ..") from None
 
 
 def _environment_endpoint() -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.ports.storage import Storage
+from pipeline.storage.confine import confine
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.sql import comment, escape_glob, named, quote, read_sql
@@ -62,13 +64,15 @@ async def rebuild_views(storage: Storage) -> None:
 
 
 def connect(storage: Storage) -> "duckdb.DuckDBPyConnection":
-    """An in-memory connection with the views; blocking, close it when done. Raises LakeUnreachable."""
+    """An in-memory connection with the views, confined to them; blocking, close it when done. Raises
+    LakeUnreachable."""
     import duckdb
 
     connection = duckdb.connect()
     try:
         connection.execute("SET enable_progress_bar = false")
         _make_views(connection, storage)
+        confine(connection, _places(storage))
     except (duckdb.Error, OSError) as error:
         connection.close()
         why = f"its tables cannot be read ({_reason(error)})"
@@ -99,7 +103,7 @@ def view_script(storage: Storage) -> str:
     statements = named(text)
     comments = [f"COMMENT ON VIEW {name} IS {quote(comment(sql))};" for name, sql in statements.items()]
     return (header + "\n\n".join([*statements.values(), "\n".join(comments)]) + "\n").replace(
-        "{lake}", _root(storage)
+        "{lake}", _root(storage).replace("'", "''")
     )
 
 
@@ -121,12 +125,20 @@ async def _write_schema(storage: Storage, key: str, schema: pa.Schema) -> None:
 
 
 def _root(storage: Storage) -> str:
-    """The lake's place inside an SQL literal of a glob."""
+    """The lake's place as a glob begins with it."""
     if isinstance(storage, LocalStorage):
-        return escape_glob(str(storage.root)).replace("'", "''")
+        return escape_glob(str(storage.root))
     if isinstance(storage, MemoryStorage):
         return "memory://lake"
-    return _s3(storage).location.url.replace("'", "''")
+    return _s3(storage).location.url
+
+
+def _places(storage: Storage) -> list[str]:
+    """The lake's place as a glob and as a file found by it may name it, links followed or not."""
+    if not isinstance(storage, LocalStorage):
+        return [_root(storage)]
+    paths = {str(storage.root), os.path.realpath(storage.root)}
+    return sorted(paths | set(map(escape_glob, paths)))
 
 
 def _s3(storage: Storage) -> "S3Storage":

@@ -42,24 +42,51 @@ CREATE OR REPLACE VIEW votes AS
 SELECT * FROM read_parquet('{lake}/votes/*/data.parquet', union_by_name = true, hive_partitioning = false);
 
 -- name: feedback
--- Labels given after the fact.
+-- Labels given after the fact, every one ever: the latest of a query stands. A null label withdraws the one before.
 CREATE OR REPLACE VIEW feedback AS
-SELECT * FROM read_parquet('{lake}/feedback/*/data.parquet', union_by_name = true, hive_partitioning = false);
+SELECT * FROM read_parquet('{lake}/feedback/*/*.parquet', union_by_name = true, hive_partitioning = false)
+UNION ALL BY NAME
+SELECT
+    NULL::VARCHAR AS reviewer, NULL::VARCHAR AS selected_by, NULL::DOUBLE AS score, NULL::VARCHAR AS reason
+WHERE false;
+
+-- name: embeddings
+-- What an encoder's endpoint made of each query's text, or why it made nothing of it.
+CREATE OR REPLACE VIEW embeddings AS
+SELECT * FROM read_parquet('{lake}/embeddings/*/*.parquet', union_by_name = true, hive_partitioning = false);
 
 -- name: rewards
 -- What each answer paid for was worth, keyed by call.
 CREATE OR REPLACE VIEW rewards AS
-SELECT * FROM read_parquet('{lake}/rewards/*/data.parquet', union_by_name = true, hive_partitioning = false);
+SELECT * FROM read_parquet('{lake}/rewards/*/*.parquet', union_by_name = true, hive_partitioning = false);
 
 -- name: policies
 -- The versions of routing policies, their parents and the rewards they used.
 CREATE OR REPLACE VIEW policies AS
-SELECT * FROM read_parquet('{lake}/policies/*/data.parquet', union_by_name = true, hive_partitioning = false);
+SELECT * EXCLUDE (snapshot) FROM read_parquet('{lake}/policies/*/*.parquet', union_by_name = true, hive_partitioning = false);
 
 -- name: certificates
 -- Whether a job's answers were certified to agree with the reference.
 CREATE OR REPLACE VIEW certificates AS
-SELECT * FROM read_parquet('{lake}/certificates/*/data.parquet', union_by_name = true, hive_partitioning = false);
+SELECT * FROM read_parquet('{lake}/certificates/*/data.parquet', union_by_name = true, hive_partitioning = false)
+UNION ALL BY NAME
+SELECT NULL::BOOLEAN AS pending, NULL::BIGINT AS labelled, NULL::VARCHAR[] AS drawn WHERE false;
+
+-- name: drawn
+-- The rows that people are to label for a certificate, drawn by chance alone, and what they last said of each.
+CREATE OR REPLACE VIEW drawn AS
+SELECT c.job, c.query_id, f.label, f.reviewer, f.given_at
+FROM (SELECT job, unnest(drawn) AS query_id FROM certificates) AS c
+LEFT JOIN (
+    FROM feedback WHERE selected_by = 'audit' AND label_source = 'human'
+    QUALIFY row_number() OVER (PARTITION BY job, query_id ORDER BY given_at DESC, label NULLS LAST) = 1
+) AS f ON f.job = c.job AND f.query_id = c.query_id
+ORDER BY c.job, c.query_id;
+
+-- name: releases
+-- Presumed calls that came to their true cost after their job had closed; calls, results and jobs keep the charge.
+CREATE OR REPLACE VIEW releases AS
+SELECT * FROM read_parquet('{lake}/releases/*/*.parquet', union_by_name = true, hive_partitioning = false);
 
 -- name: live_parts
 -- The parts that a commit names, of jobs not closed in that generation. Parts of a worker that lost the race
@@ -152,3 +179,19 @@ SELECT
     status, answer, tier, tiers_asked, reason
 FROM results
 ORDER BY cost_usd DESC;
+
+-- name: reviewed
+-- The label that stands for each query someone has labelled after the fact, beside the job's own answer: who, when,
+-- and the score that selected it. Chosen rows say nothing of the others: never an accuracy.
+CREATE OR REPLACE VIEW reviewed AS
+SELECT
+    given.job, given.query_id, given.label, given.label_source, given.reviewer, given.given_at,
+    given.selected_by, given.score, given.reason,
+    results.status, results.answer, results.tier, results.answer = given.label AS agrees
+FROM (
+    FROM feedback
+    QUALIFY row_number() OVER (PARTITION BY job, query_id ORDER BY given_at DESC, label NULLS LAST) = 1
+) AS given
+LEFT JOIN results ON results.job = given.job AND results.query_id = given.query_id
+WHERE given.label IS NOT NULL
+ORDER BY given.job, given.query_id;

@@ -39,11 +39,18 @@ class JobPrompt(msgspec.Struct, frozen=True, kw_only=True):
     hash: str
 
     def request(
-        self, query_id: QueryId, document: str, *, logprobs: bool, max_output_tokens: int | None
+        self,
+        query_id: QueryId,
+        document: str,
+        *,
+        logprobs: bool,
+        max_output_tokens: int | None,
+        examples: tuple[tuple[str, str], ...] = (),
     ) -> Request:
         return Request(
             system=self.system,
             user=document,
+            examples=examples,
             schema=self.schema,
             labels=self.labels,
             max_output_tokens=max_output_tokens or self.max_output_tokens,

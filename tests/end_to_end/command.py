@@ -18,7 +18,7 @@ from pipeline.ports.ledger import Account, Ledger
 from pipeline.ports.storage import Storage
 from pipeline.storage import open_storage
 from pipeline.storage.views import connect
-from pipeline.wiring import now_ms
+from pipeline.wiring.services import now_ms
 from schemas.ids import AccountId, JobId
 
 T = TypeVar("T")
@@ -124,14 +124,14 @@ def patched(settings: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def workers(place: Tierwise, processes: int) -> Iterator[list[subprocess.Popen[str]]]:
+def workers(place: Tierwise, processes: int, *options: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Worker processes, stopped at the end; their log lies in the place's folder."""
     running: list[subprocess.Popen[str]] = []
     with (place.folder / "workers.log").open("a") as log:
         for _ in range(processes):
             running.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "jobs.cli", "worker", "--threads", "4"],
+                    [sys.executable, "-m", "jobs.cli", "worker", "--threads", "4", *options],
                     cwd=place.folder, env=place.environment(), stdout=log, stderr=log, text=True,
                 )
             )  # fmt: skip
@@ -142,7 +142,7 @@ def workers(place: Tierwise, processes: int) -> Iterator[list[subprocess.Popen[s
                 process.send_signal(signal.SIGTERM)
             for process in running:
                 try:
-                    process.wait(timeout=20)
+                    process.wait(timeout=60)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()

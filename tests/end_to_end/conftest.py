@@ -8,6 +8,7 @@ import yaml
 
 from tests.data import data_file
 from tests.end_to_end.command import Tierwise
+from tests.end_to_end.inside import tierwise
 from tests.jobs import PRICES
 from tests.upstream.client import Upstream, start_upstream
 from tests.upstream.config import config_from
@@ -34,7 +35,19 @@ def textclass(dataset: str, **behaviour: Any) -> Iterator[Upstream]:
         yield upstream
 
 
+@pytest.fixture
+def one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs submitted in this process draw the same rows each time."""
+    monkeypatch.setattr("pipeline.submit.new_draw_key", lambda: b"the same each time")
+
+
 def write_spec(place: Tierwise, spec: dict[str, object]) -> str:
     path = place.folder / f"{spec['name']}.yaml"
     path.write_text(yaml.safe_dump(spec), encoding="utf-8")
     return str(path)
+
+
+def run_spec(place: Tierwise, spec: dict[str, Any], job: str) -> dict[str, Any]:
+    """The spec as a job of that name, in this process; what its report says."""
+    said: dict[str, Any] = tierwise(place, "run", write_spec(place, spec), "--job", job, "--json").json()
+    return said

@@ -75,7 +75,7 @@ def analyst(lake: Path, elsewhere: Path, mode: str = "read-only") -> Iterator[An
             yield person
             assert process.stdin is not None
             process.stdin.close()
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=60) == 0
         finally:
             process.kill()
 

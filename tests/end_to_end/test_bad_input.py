@@ -57,6 +57,7 @@ def spec_of(place: Tierwise, upstream: Upstream, **changes: Any) -> str:
         "input": {"path": "one.csv", "id": "id"},
         "tiers": [tier(upstream, "sound")],
         "budget": {"usd": 1},
+        "history": "none",  # the jobs of this lake ask the same
     }
     return write_spec(place, {**spec, **changes})
 
@@ -269,7 +270,7 @@ class Overwriting(MemoryStorage):
 def test_a_store_that_ignores_conditional_writes_is_refused(
     lake: Tierwise, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.wiring.open_storage", lambda uri: Overwriting())
+    monkeypatch.setattr("pipeline.wiring.services.open_storage", lambda uri: Overwriting())
     metered = upstream.stats().metered
     said = tierwise(lake, "run", spec_of(lake, upstream), "--json", code=5).json()
     assert said["error"] == "UnconditionalStore"

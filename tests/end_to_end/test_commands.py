@@ -2,10 +2,13 @@
 
 import csv
 import io
+import os
+import signal
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,6 +224,19 @@ def test_query_prints_what_json_has_no_form_for(shop: Tierwise, finished: dict[s
         "SELECT 1; COPY results TO 'stolen.csv'",
         "EXPLAIN ANALYZE SELECT 1",
         "explain (analyze) COPY results TO 'stolen.csv'",
+        "EXPLAIN COPY results TO 'stolen.csv'",
+        "EXPLAIN /* ) SELECT 1 -- */ ANALYZE COPY results TO 'stolen.csv'",
+        "EXPLAIN ( /* ) SELECT 1 -- */ ANALYZE) COPY results TO 'stolen.csv'",
+        "EXPLAIN (FORMAT json, ANALYZE) COPY results TO 'stolen.csv'",
+        # typed SELECT by DuckDB 2.0
+        "WITH a AS (COPY (SELECT 1) TO 'stolen.csv') SELECT 1",
+        "SELECT * FROM (WITH a AS (COPY (SELECT 1) TO 'stolen.csv') SELECT 1)",
+        "WITH a AS (COPY (SELECT 1) TO 'lake/results/stolen.csv') SELECT 1",
+        "EXPLAIN WITH a AS (COPY (SELECT 1) TO 'stolen.csv') SELECT 1",
+        "WITH a AS (DELETE FROM results RETURNING *) FROM a",
+        "FROM query('COPY (SELECT 1) TO ''stolen.csv''')",
+        "FROM query('WITH a AS (COPY (SELECT 1) TO ''lake/results/stolen.csv'') SELECT 1')",
+        "FROM query_table('stolen.csv')",
         "",
         "/* nothing */",
         "SELEC 1",
@@ -234,12 +250,47 @@ def test_query_refuses_all_but_one_statement_that_reads(
     said = tierwise(shop, "query", sql, "--json", code=2).json()
     assert said["error"] == "QueryRefused"
     assert said["fix"]
-    assert not (shop.folder / "stolen.csv").exists()
+    assert not list(shop.folder.rglob("stolen.csv"))
 
 
-@pytest.mark.parametrize("sql", ["EXPLAIN SELECT 1", "WITH a AS (SELECT 1) SELECT * FROM a", "FROM jobs;"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "EXPLAIN SELECT 1",
+        "explain (format json) SELECT 1",
+        "WITH a AS (SELECT 1) SELECT * FROM a",
+        "WITH RECURSIVE a AS MATERIALIZED (SELECT 1 AS n UNION ALL SELECT n + 1 FROM a WHERE n < 0) FROM a",
+        "(SELECT 'COPY' AS copy) EXCEPT SELECT '\"type\":\"COPY_QUERY_NODE\"'",
+        "FROM query('SELECT 1')",
+        "FROM jobs;",
+    ],
+)
 def test_query_answers_what_reads(shop: Tierwise, finished: dict[str, Any], sql: str) -> None:
     assert len(tierwise(shop, "query", sql, "--json").json()) == 1
+
+
+def test_a_long_query_ends_on_ctrl_c(shop: Tierwise, finished: dict[str, Any]) -> None:
+    # Given a query that would run for hours, and is past the start of its process
+    running = shop.start(
+        "query",
+        "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE (a.range + b.range) % 7 > 9",
+    )
+    try:
+        while _cpu_s(running.pid) < 6:
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.05)
+        # When it is interrupted, it ends
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+        assert running.returncode == 130
+    finally:
+        running.kill()
+        running.wait()
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_status_of_one_and_of_all(shop: Tierwise, finished: dict[str, Any]) -> None:

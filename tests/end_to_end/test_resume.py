@@ -124,8 +124,10 @@ def test_cancel_keeps_what_is_answered_and_resume_goes_on(place: Tierwise, upstr
     end = time.monotonic() + 60
     while upstream.stats().served < 100 and time.monotonic() < end:
         time.sleep(0.01)
+    upstream.control(latency_ms=2000)  # so that it is not done before the word to cancel reaches it
     place.run("cancel", "env")
     running.communicate(timeout=60)
+    upstream.control(latency_ms=0)
     # Then its open queries are cancelled, the others stay answered
     ended = check_rows(place, generation=1)
     assert ended["cancelled"] > 0

@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.ingest import write_batch
+from pipeline.cascade.pace import Pace
+from pipeline.cascade.rung import Rung
+from pipeline.certify.draw import Draw
+from pipeline.drawn import write_drawn
+from pipeline.ingest import write_audit_batch, write_batch
 from pipeline.ledger.memory import MemoryLedger
 from pipeline.ports.ledger import Account, CallRow, JobRow, Ledger, Settlement
 from pipeline.ports.storage import Storage
 from pipeline.providers.http import HttpClient
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.views import prepare_lake
-from pipeline.wiring import open_work
+from pipeline.wiring.tiers import ENCODER
+from pipeline.wiring.work import open_work
 from pipeline.work import Services, Timing, Work
 from schemas import lake, manifest
 from schemas.ids import AccountId, BatchIndex, CallId, Generation, JobId, Nano, QueryId, TierName
@@ -33,6 +39,12 @@ JOB, ACCOUNT = JobId("j"), AccountId("job/j")
 BOUND = 100  # nano-dollars a call is held for
 LEASE_MS = 60_000
 USD = 10**9
+VECTOR = np.full(4, 0.5, dtype=np.float32).tobytes()
+ENCODED = {  # a policy that learns by an endpoint's embeddings
+    "name": "thompson",
+    "encoder": {"provider": "openai", "model": "e", "price": {"input": "1"}, "dimensions": 4, "retries": 2},
+}
+Tiers = int | list[dict[str, Any]]
 
 
 class Died(BaseException):
@@ -125,6 +137,16 @@ class Scripted:
     async def close(self) -> None: ...
 
 
+class ScriptedEncoder(Scripted):
+    """Makes the same of every text."""
+
+    model = "e"
+
+    def read(self, body: bytes) -> Completion:
+        completion = super().read(body)
+        return msgspec.structs.replace(completion, vector=VECTOR if completion.text else b"")
+
+
 class Process:
     """Counts the steps of one process and lets it die, or be cancelled, at a chosen one."""
 
@@ -144,6 +166,10 @@ class Process:
             self.runner.cancel()
         if self.dead:
             raise Died(name)
+
+
+class FastPace(Pace):
+    look_ms = 1
 
 
 class StepLedger:
@@ -200,36 +226,47 @@ class Desk:
     objects: dict[str, bytes] = field(default_factory=dict)
     now: int = 1_000_000
     timing: Timing = field(default_factory=lambda: Timing(lease=LEASE_MS))
+    _looks: int = 0
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     async def open(
-        self, batches: Sequence[Sequence[str]], *, cap: int = 10**9, tiers: int = 1, **changes: Any
+        self, batches: Sequence[Sequence[str]], *, cap: int = 10**9, tiers: Tiers = 1, **changes: Any
     ) -> "Desk":
-        """Batches of texts; ids are q0, q1, … in their order."""
+        """Batches of texts; ids are q0, q1, … in their order. With `quality`, its draw and the batch of its audit."""
         storage = StepStorage(self.objects, Process())
         await prepare_lake(storage)
         ids = (QueryId(f"q{number}") for number in count())
+        spec = job_spec(tiers, **changes)
+        use = spec.quality
+        draw = Draw[Query](b"key", use.pilot, use.audit) if use else Draw[Query](b"key", 0, 0)
         for index, texts in enumerate(batches):
             queries = [Query(query_id=next(ids), text=text) for text in texts]
             await write_batch(storage, JOB, Generation(1), BatchIndex(index), queries)
-        spec = job_spec(tiers, **changes)
+            for query in queries:
+                draw.offer(query.query_id, query)
+        count_batches = len(batches)
+        if use is not None:
+            await write_drawn(storage, JOB, draw)
+            await write_audit_batch(storage, JOB, Generation(1), BatchIndex(count_batches))
+            count_batches += 1
         pinned = Manifest(
             job=JOB,
             spec=spec.model_dump(mode="json", by_alias=True),
             spec_hash="s",
             prompt_hash="p",
             policy_version="fixed-ladder@1",
-            prices={TierName(tier.name): FREE for tier in spec.tiers},
+            prices=dict.fromkeys([TierName(tier.name) for tier in spec.tiers] + [ENCODER], FREE),
             files={},
             account=ACCOUNT,
             created_at=self.now,
             queries=sum(map(len, batches)),
             rejected=0,
-            batches=len(batches),
+            batches=count_batches,
+            draw=manifest.Draw(key="", pilot=len(draw.pilot), audit=len(draw.audit)) if use else None,
         )
         await storage.write(lake.manifest(JOB), manifest.encode(pinned))
         await self.ledger.open_account(ACCOUNT, Nano(cap))
-        await self.ledger.create_job(JOB, name="j", account=ACCOUNT, batches=len(batches), now=self.now)
+        await self.ledger.create_job(JOB, name="j", account=ACCOUNT, batches=count_batches, now=self.now)
         return self
 
     async def start(self, process: Process | None = None, label: str = "a") -> Work:
@@ -248,12 +285,23 @@ class Desk:
             timing=self.timing,
         )
         work = await open_work(services, JOB)
-        rungs = {
-            name: msgspec.structs.replace(rung, provider=Scripted(self.meter, process, label))
-            for name, rung in work.asking.rungs.items()
-        }
-        slow = rungs[work.slow.name] if work.slow else None
-        return replace(work, asking=msgspec.structs.replace(work.asking, rungs=rungs), slow=slow)
+
+        def scripted(rung: Rung, kind: type[Scripted] = Scripted) -> Rung:
+            pace = FastPace(rung.name, rung.pace.allowed, services.ledger, self._look)
+            return msgspec.structs.replace(rung, provider=kind(self.meter, process, label), pace=pace)
+
+        rungs = {name: scripted(rung) for name, rung in work.asking.rungs.items()}
+        return replace(
+            work,
+            asking=msgspec.structs.replace(work.asking, rungs=rungs),
+            slow=rungs[work.slow.name] if work.slow else None,
+            encoder=scripted(work.encoder, ScriptedEncoder) if work.encoder else None,
+        )
+
+    def _look(self) -> int:
+        """The clock of those who wait for a tier: it runs when it is looked at."""
+        self._looks += 1
+        return self.now + 200 * self._looks
 
     async def account(self) -> Account:
         account = await self.ledger.account(ACCOUNT)
@@ -298,8 +346,14 @@ class Desk:
         assert self.meter.total <= account.spent + self.meter.excess
         found = [(result["query_id"], result["generation"]) for result in self.table("results")]
         assert sorted(found) == sorted((f"q{number}", row.generation) for number in range(queries))
-        for name in ("calls", "call_items", "results"):
-            assert sum(int(each["cost_usd"] * USD) for each in self.table(name)) == account.spent, name
+        audit = 0
+        if (await self.start()).spec.quality is not None:
+            [certificate] = self.table("certificates")
+            audit = int(certificate["audit_usd"] * USD)
+        for name, beside in (("calls", 0), ("call_items", 0), ("results", audit)):
+            assert sum(int(each["cost_usd"] * USD) for each in self.table(name)) + beside == account.spent, (
+                name
+            )
         [job] = self.table("jobs")
         assert int(job["spent_usd"] * USD) == account.spent
 
@@ -328,16 +382,17 @@ async def until_it_ends(process: Process, work: Callable[[], Any]) -> bool:
     return False
 
 
-def job_spec(tiers: int = 1, **changes: Any) -> JobSpec:
+def tier(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": f"t{number}", "provider": "openai", "model": f"m{number}", "base_url": "http://127.0.0.1:1/v1",
+        "api_key_env": None, "price": {"input": "1", "output": "1"}, "structured": "none",
+        "accept": 1.0, "trust": 0.6, "retries": 2, "max_concurrency": 4, "patience_s": 0, **changes,
+    }  # fmt: skip
+
+
+def job_spec(tiers: Tiers = 1, **changes: Any) -> JobSpec:
     """Tiers t0, t1, … of which only the last is believed."""
-    listed = [
-        {
-            "name": f"t{number}", "provider": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1",
-            "api_key_env": None, "price": {"input": "1", "output": "1"}, "structured": "none",
-            "accept": 1.0, "trust": 0.6, "retries": 2, "max_concurrency": 4,
-        }
-        for number in range(tiers)
-    ]  # fmt: skip
+    listed = [tier(number) for number in range(tiers)] if isinstance(tiers, int) else tiers
     return JobSpec.model_validate(
         {
             "name": "j",

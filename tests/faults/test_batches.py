@@ -106,7 +106,7 @@ async def test_while_a_batch_yields_nobody_pays_again_for_what_is_in_flight(slow
     # Given a batch whose time is up while its calls, or those that categorise it, are in flight for longer
     # than its lease
     gate = asyncio.Event()
-    desk = Desk(timing=Timing(lease=90, batch=0))
+    desk = Desk(timing=Timing(lease=90, batch=1))
     taxonomy: dict[str, Any] = (
         {"taxonomy": {"tree": TREE, "slow_tier": "t0", "familiar_margin": 1.0}} if slow else {}
     )
@@ -119,12 +119,14 @@ async def test_while_a_batch_yields_nobody_pays_again_for_what_is_in_flight(slow
 
     desk.meter.look = one_by_one
     running = asyncio.create_task(take_batch(await desk.start(), ONE, FIRST))
+    while len(desk.meter.lines) < 4:  # as many as its tier takes at once
+        await asyncio.sleep(0.001)
     for _ in range(20):
         await asyncio.sleep(0.015)
         desk.now += 15
         # When others try to take it, then they are refused
         taken = take_batch(await desk.start(), ONE, FIRST)
-        assert await asyncio.wait_for(taken, 5) == ("leased", None)
+        assert await asyncio.wait_for(taken, 60) == ("leased", None)
     gate.set()
     assert (await running)[0] == "yielded"
     # And once it is given back, nothing is in flight
@@ -167,6 +169,30 @@ async def test_a_zombie_is_paid_but_its_rows_are_not_read() -> None:
     await desk.check_books(3)
     assert [each["answer"] for each in desk.table("results")] == ["b"] * 3
     assert total(await desk.calls()) == 30 + 31 + 32 + 50 + 51 + 52
+
+
+async def test_a_holder_paused_between_hold_and_send_sends_nothing() -> None:
+    # Given a holder that is paused past its lease with holds in hand, and overtaken meanwhile
+    class Paused(Process):
+        async def step(self, name: str) -> None:
+            await super().step(name)
+            if name == "after hold" and self.overtaker is None:
+                desk.now += LEASE_MS
+                self.overtaker = asyncio.create_task(take_batch(await desk.start(), ONE, FIRST))
+            if self.overtaker is not None:
+                await asyncio.wait([self.overtaker])
+
+        overtaker: "asyncio.Task[Any] | None" = None
+
+    desk = await Desk().open([TEXTS])
+    # When it goes on
+    assert (await take_batch(await desk.start(Paused(), label="z"), ONE, FIRST))[0] == "yielded"
+    # Then nothing was sent twice, and what it had set aside is free again
+    assert await close_generation(await desk.start(), ONE)
+    await desk.check_closed(3)
+    assert len(desk.meter.lines) == 3
+    account = await desk.account()
+    assert (account.spent, account.presumed) == (desk.meter.total, 0)
 
 
 async def test_of_two_who_write_parts_the_first_to_commit_wins(monkeypatch: pytest.MonkeyPatch) -> None:

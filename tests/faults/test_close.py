@@ -1,13 +1,17 @@
 """Killed between the lake and the ledger, or anywhere in closing: the same tables in the end."""
 
+import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.close import close_generation
 from pipeline.flow import take_batch
+from pipeline.ledger.memory import MemoryLedger
+from pipeline.ports.ledger import Settlement
 from schemas import lake
-from schemas.ids import BatchIndex, Generation
+from schemas.ids import BatchIndex, Generation, Nano
 from schemas.tables import BATCH_TABLES
 from tests.faults.desk import JOB, LEASE_MS, Desk, Died, Meter, Process, Said
 from workers.inline import work_inline
@@ -76,6 +80,38 @@ async def test_killed_while_closing(table: str, moment: str) -> None:
     assert tables(desk) == tables(peaceful)
 
 
+async def test_a_call_that_is_settled_while_its_job_is_closed() -> None:
+    # Given a holder that was overtaken with its calls in flight, and charged in full
+    desk = await Desk(meter=Meter(script=lambda number: Said("ok", 30))).open([TEXTS])
+    zombie, gate = await overtaken(desk)
+    assert (await desk.account()).presumed > 0
+
+    class Meanwhile(Process):
+        async def step(self, name: str) -> None:
+            await super().step(name)
+            if name == f"after {lake.final('calls', JOB)}":
+                gate.set()
+                await asyncio.wait([zombie])
+
+    # When its replies come in after the calls were published, and before the rest is
+    assert await close_generation(await desk.start(Meanwhile()), ONE)
+    # Then all tables tell the same
+    assert (await desk.account()).presumed == 0
+    await desk.check_books(3)
+
+
+async def overtaken(desk: Desk) -> tuple["asyncio.Task[Any]", asyncio.Event]:
+    """Its calls wait for the event; another has answered the batch again and committed it."""
+    desk.meter.gate = gate = asyncio.Event()
+    zombie = asyncio.create_task(take_batch(await desk.start(), ONE, FIRST))
+    while not desk.meter.lines:
+        await asyncio.sleep(0.001)
+    desk.now += LEASE_MS
+    desk.meter.gate = None
+    assert await take_batch(await desk.start(), ONE, FIRST) == ("committed", 0)
+    return zombie, gate
+
+
 async def test_a_closing_that_is_under_way_elsewhere_is_left_alone() -> None:
     desk = await Desk().open([TEXTS])
     assert (await take_batch(await desk.start(), ONE, FIRST)) == ("committed", 0)
@@ -91,7 +127,6 @@ async def test_a_closing_that_is_under_way_elsewhere_is_left_alone() -> None:
 async def test_close_killed_in_a_second_generation() -> None:
     # Given a job whose second query could not be paid, then resumed
     from pipeline.resume import resume
-    from schemas.ids import Nano
 
     desk = await Desk().open([["one", "two"]], cap=130)
     await work_inline(await desk.start())
@@ -104,3 +139,32 @@ async def test_close_killed_in_a_second_generation() -> None:
     await desk.check_closed(2)
     assert {each["status"] for each in desk.table("results")} == {"answered"}
     assert len(desk.meter.lines) == 2
+
+
+async def test_a_call_settled_late_costs_its_own_batch_a_second_look() -> None:
+    # Given three batches, the first call of the second one cut, its reply known only after the commits
+    desk = await Desk(meter=Meter(script=lambda number: Said("cut" if number == 1 else "ok", 40))).open(
+        [["one"], ["two"], ["three"]]
+    )
+    work = await desk.start()
+    for batch in range(3):
+        await take_batch(work, ONE, BatchIndex(batch))
+    [cut] = [call for call in await desk.calls() if call.presumed]
+    reply = msgspec.json.encode({"text": "a", "finish": "stop", "cost": 40})
+    await desk.ledger.settle(
+        Settlement(call_id=cut.call_id, outcome="ok", cost=Nano(40), body=reply, finish_reason="stop")
+    )
+    # When the job is closed
+    read: list[Any] = []
+
+    class Watched(MemoryLedger):
+        async def calls(self, *place: Any) -> Any:
+            read.extend(place[2:])
+            return await MemoryLedger.calls(self, *place)
+
+    desk.ledger.__class__ = Watched
+    assert await close_generation(await desk.start(), ONE)
+    # Then every table has the true cost, and only that batch was read again
+    await desk.check_closed(3)
+    assert not any(call["presumed"] for call in desk.table("calls"))
+    assert set(read) == {cut.batch} == {1}

@@ -105,4 +105,4 @@ def test_lost_messages_are_published_again(tmp_path: Path) -> None:
             place.wait_closed(JOB)
             assert check_rows(place) == {"answered": ROWS}
             check_meter(place, upstream, journal(place))
-            assert workers.said(f"publishing again: 3 batches of {JOB}") == 1
+            assert workers.said(f"publishing again: 3 batches of {JOB}") >= 1

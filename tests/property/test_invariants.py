@@ -23,6 +23,11 @@ batches = st.lists(
     max_size=3,
 )
 deaths = st.lists(st.tuples(st.sampled_from(["dies_at", "cancelled_at"]), st.integers(1, 90)), max_size=3)
+PAYING: list[Any] = [
+    {"name": "self-consistency", "tier": "t0", "samples": 2, "band": None},
+    {"name": "model-graded", "tier": "t0", "order": "both"},  # the provider's answer is no verdict
+]
+judges = st.sampled_from([[], PAYING])
 
 
 # A cancel between a thread's start and its end leaves a scratch folder to the collector, which says so.
@@ -31,9 +36,10 @@ deaths = st.lists(st.tuples(st.sampled_from(["dies_at", "cancelled_at"]), st.int
 @given(
     batches=batches,
     script=scripts,
-    cap=st.integers(0, 15) | st.just(1000),
+    cap=st.integers(0, 40) | st.just(1000),
     tiers=st.integers(1, 2),
     duplicates=st.sampled_from(["once", "each"]),
+    judges=judges,
     deaths=deaths,
 )
 def test_whatever_happens_money_and_rows_are_right(**drawn: Any) -> None:
@@ -46,6 +52,7 @@ async def play(
     cap: int,
     tiers: int,
     duplicates: str,
+    judges: list[Any],
     deaths: list[tuple[str, int]],
 ) -> None:
     # Given a job under a cap of that many calls, at a provider that does as the script says, over and over
@@ -53,7 +60,7 @@ async def play(
     desk = Desk(meter=meter)
     meter.look = desk.check_money
     source = {"path": "documents.csv", "duplicates": duplicates}
-    await desk.open(batches, cap=cap * BOUND, tiers=tiers, input=source)
+    await desk.open(batches, cap=cap * BOUND, tiers=tiers, input=source, judges=["valid", *judges])
     queries = sum(map(len, batches))
     # When processes work on it one after the other, each killed or cancelled somewhere, the last to the end
     for name, step in deaths:
@@ -79,4 +86,4 @@ async def work(desk: Desk, process: Process, in_flight: int) -> None:
         row = await work_inline(mine, in_flight=in_flight)
         assert await close_generation(job, row.generation)
 
-    await asyncio.wait_for(until_it_ends(process, run), 20)
+    await asyncio.wait_for(until_it_ends(process, run), 60)

@@ -1,5 +1,6 @@
 """moto's S3 over HTTP, in a process of its own: it honours If-None-Match, as AWS does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,15 +12,6 @@ from types import TracebackType
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-# moto prints its port only through werkzeug's log, so the child picks a free one and says which.
-_SERVE = """
-import sys
-from werkzeug.serving import make_server
-from moto.server import DomainDispatcherApplication, create_backend_app
-server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
-print(server.port, flush=True)
-server.serve_forever()
-"""
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "not-a-secret",
@@ -39,6 +31,11 @@ class S3Server:
         """Make a bucket; returns the lake URI of it."""
         urlopen(Request(f"{self.url}/{bucket}", method="PUT"), timeout=10).close()
         return f"s3://{bucket}?endpoint_url={self.url}&region=us-east-1"
+
+    def trouble(self, *, share_503: float = 0.0, slow_s: float = 0.0) -> None:
+        """From now on this share of the requests is answered 503, and every one that much later."""
+        told = json.dumps({"share_503": share_503, "slow_s": slow_s}).encode()
+        urlopen(Request(f"{self.url}/_trouble", data=told, method="PUT"), timeout=10 + slow_s).close()
 
     def stop(self) -> None:
         self.process.terminate()
@@ -62,7 +59,8 @@ def start_s3_server(log: Path | None = None) -> S3Server:
     """Returns when it answers. Its storage is memory: gone when it stops."""
     with open(log or os.devnull, "w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE],
+            [sys.executable, "-m", "tests.s3server"],
+            cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -1,18 +1,32 @@
 """What a batch did, as the columns of its tables."""
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from pipeline.cascade.call import Asked
+from pipeline.cascade.rung import Asked
 from pipeline.ports.ledger import CallRow
 from pipeline.rows import OffLedger, answer_text, batch_tables, documents_table, read_documents
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
 from schemas.manifest import Manifest
 from schemas.money import Usage
-from schemas.records import Answer, Assignment, Completion, Lease, Pin, Plan, Query, Result, Step, Vote
+from schemas.records import (
+    Answer,
+    Assignment,
+    Completion,
+    Lease,
+    Onward,
+    Pin,
+    Plan,
+    Query,
+    Result,
+    Step,
+    Vote,
+)
 from schemas.tables import BATCH_TABLES, TABLES
 
 JOB, Q = JobId("j"), QueryId("q")
@@ -125,13 +139,32 @@ def test_decisions_and_votes_tell_each_step() -> None:
     ] * 2
 
 
+def test_decisions_tell_what_was_planned_and_what_was_planned_again() -> None:
+    class Stays(Onward):
+        def replan(self, plan: Plan, asked: Sequence[TierName], confidence: float, standing: float) -> Plan:
+            return plan
+
+    fixed = result(calls=("c1",))
+    steps = tuple(
+        structs.replace(step, replanned=again)
+        for step, again in zip(result(calls=("c2", "c3")).steps, ((TierName("t9"),), None), strict=True)
+    )
+    changed = structs.replace(fixed, steps=steps, plan=structs.replace(fixed.plan, onward=Stays()))
+
+    rows = tables([fixed, changed], [])["decisions"]
+
+    assert [row["replans"] for row in rows] == [False, True, True]
+    assert [row["tiers_replanned"] for row in rows] == [None, ["t9"], None]
+    assert {tuple(row["tiers_planned"]) for row in rows} == {TIERS}
+
+
 @pytest.mark.parametrize(
     ("reused", "lane", "outcome"), [(True, "realtime", "reused"), (False, "local", "ok")]
 )
 def test_calls_the_ledger_does_not_know_stand_there_at_no_cost(reused: bool, lane: str, outcome: str) -> None:
     asked = Asked(
         completion=Completion(text="a", finish_reason="stop"), outcome="ok", call_id=CallId("c9"),
-        reused=reused, request_hash=b"\xff",
+        reused_from=CallId("c1") if reused else None, request_hash=b"\xff",
     )  # fmt: skip
     off = OffLedger(query_id=Q, tier=TierName("t"), asked=asked, model="m")
 

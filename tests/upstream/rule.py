@@ -7,13 +7,14 @@ from tests.upstream.answers import Answer, Answers, tagged_documents
 from tests.upstream.keyed import pick, unit
 
 _GOLD = re.compile(r"\[gold=([^\]]+)\]")
+_JUDGED = re.compile(r"<answer>\n(.*?)\n</answer>\s*A: the answer is (right|wrong)\n", re.DOTALL)
 
 
 class EchoLabel:
     """Says the gold label a text declares with the model's accuracy, else another label; always the same.
 
     Confidence is uniform in [0.6, 1) for right answers and in [0.3, 0.8) for wrong ones. A text that declares
-    no gold gets one by hash.
+    no gold gets one by hash. Asked whether an answer is right, it says the letter of the verdict, as often truly.
     """
 
     def __init__(self, *, labels: tuple[str, ...], accuracy: Mapping[str, float], seed: int) -> None:
@@ -28,11 +29,19 @@ class EchoLabel:
         mark = _GOLD.search(text)
         gold = mark[1] if mark else pick(self._labels, self._seed, "gold", text)
         spread = unit(self._seed, "confidence", model, text)
+        if judged := _JUDGED.search(message):
+            return self._verdict(model, text, judged[1] == gold, right="AB"[judged[2] == "wrong"])
         if unit(self._seed, "right", model, text) < self._accuracy[model]:
             return Answer(text=text, content=gold, confidence=0.6 + 0.4 * spread)
         others = tuple(label for label in self._labels if label != gold)
         wrong = pick(others, self._seed, "wrong", model, text)
         return Answer(text=text, content=wrong, confidence=0.3 + 0.5 * spread)
+
+    def _verdict(self, model: str, text: str, good: bool, right: str) -> Answer:
+        spread = unit(self._seed, "verdict", model, text)
+        truly = unit(self._seed, "judges", model, text) < self._accuracy[model]
+        letter = right if truly == good else {"A": "B", "B": "A"}[right]
+        return Answer(text=text, content=letter, confidence=(0.6 if truly else 0.5) + 0.4 * spread)
 
 
 class DefaultAnswer:

@@ -1,1 +1,1 @@
-"""Judges, one file each. A new one implements `pipeline/ports/judge.py` and is named in `wiring.py`."""
+"""Judges, one file each. A new one implements `pipeline/ports/judge.py` and is named in `pipeline/wiring/judges.py`."""

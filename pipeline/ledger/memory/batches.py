@@ -117,6 +117,7 @@ class Batches(Calls):
             index: batch
             for index, batch in self._open(job, now).items()
             if batch.published_at + (quiet_ms if batch.fence else 10 * quiet_ms) <= now
+            or batch.published_at > now  # by a clock that was set back since
         }
         for batch in lost.values():
             batch.published_at = now

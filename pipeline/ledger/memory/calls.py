@@ -12,7 +12,7 @@ from pipeline.ledger.errors import CallEnded, UnknownCall
 from pipeline.ledger.memory.accounts import Accounts
 from pipeline.ledger.rules import Balance, Former, Gate, Key, Verdict, Wait
 from pipeline.ledger.waiting import Asked, WaitingRoom
-from pipeline.ports.ledger import CallRow, Denied, Held, Intent, JobRow, Known, Settlement
+from pipeline.ports.ledger import REUSED, CallRow, Denied, Held, Intent, JobRow, Kept, Known, Settlement
 from schemas.errors import LedgerUnreachable
 from schemas.ids import AccountId, BatchIndex, CallId, Generation, JobId, Nano
 from schemas.records import Pin, Totals
@@ -34,6 +34,7 @@ class Batch(msgspec.Struct):
 class _Call(msgspec.Struct):
     intent: Intent
     former: Former
+    held_at: int  # Unix ms
     news: Settlement | None = None
 
 
@@ -91,16 +92,7 @@ class Calls(Accounts):
     def _insert(self, intent: Intent, attempt: int, chain: Iterable[Balance], same: list[Former]) -> Held:
         if intent.call_id in self._calls:
             raise CallEnded(call=intent.call_id)
-        lease = intent.lease
-        meant = (
-            lease.job,
-            lease.generation,
-            intent.query_id,
-            intent.step,
-            intent.purpose,
-            intent.tier,
-            intent.sample,
-        )
+        lease, meant = intent.lease, rules.intent_key(intent)
         while (*meant, attempt) in self._intents:
             attempt += 1
         self._intents.add((*meant, attempt))
@@ -113,7 +105,7 @@ class Calls(Accounts):
             purpose=intent.purpose,
         )
         same.append(former)
-        self._calls[intent.call_id] = _Call(intent, former)
+        self._calls[intent.call_id] = _Call(intent, former, self._clock())
         self._by_generation[(lease.job, lease.generation)].append(intent.call_id)
         for balance in chain:
             balance.move(0, intent.amount, 0)
@@ -188,14 +180,13 @@ class Calls(Accounts):
         found = self._calls_of(job, generation, batch)
         return sorted((_row(call) for call in found), key=lambda row: row.batch)
 
-    async def totals(self, job: JobId, generation: Generation) -> Totals:
-        rows = await self.calls(job, generation)
-        return Totals(
-            calls=len(rows),
-            cost=sum(row.cost for row in rows),
-            presumed=sum(row.presumed for row in rows),
-            held=sum(row.outcome is None for row in rows),
-        )
+    async def totals(self, job: JobId, generation: Generation) -> dict[BatchIndex, Totals]:
+        sums: dict[BatchIndex, Totals] = defaultdict(Totals)
+        for row in await self.calls(job, generation):
+            sums[row.batch] += Totals(
+                calls=1, cost=row.cost, presumed=int(row.presumed), held=int(row.outcome is None)
+            )
+        return dict(sums)
 
     def _calls_of(self, job: JobId, generation: Generation, batch: BatchIndex | None) -> list[_Call]:
         found = [self._calls[call_id] for call_id in self._by_generation[(job, generation)]]
@@ -204,6 +195,30 @@ class Calls(Accounts):
     async def body(self, call_id: CallId) -> bytes | None:
         call = self._calls.get(call_id)
         return None if call is None else call.former.body
+
+    async def answered(self, job: JobId, request_hashes: Sequence[bytes]) -> set[bytes]:
+        def is_answered(request_hash: bytes) -> bool:
+            formers = self._formers.get((job, request_hash, 0), ())
+            return any(rules.is_reply(former.outcome, former.body) for former in formers)
+
+        return set(filter(is_answered, request_hashes))
+
+    async def replies(
+        self, request_hashes: Sequence[bytes], *, since: int, besides: JobId
+    ) -> dict[bytes, Kept]:
+        wanted = set(request_hashes)
+        found = [
+            (former.settled_at, former.call_id, request_hash, former.body)
+            for (job, request_hash, sample), formers in self._formers.items()
+            if request_hash in wanted and job != besides and sample == 0
+            for former in formers
+            if former.outcome == "ok" and former.purpose in REUSED and former.settled_at >= since
+        ]
+        return {
+            request_hash: Kept(call_id, body)
+            for _, call_id, request_hash, body in sorted(found)
+            if body is not None
+        }
 
     async def presume(self, job: JobId, generation: Generation) -> int:
         return self._presume(self._calls_of(job, generation, None))
@@ -250,4 +265,5 @@ def _row(call: _Call) -> CallRow:
         sent_at=news.sent_at if news else 0,
         request_hash=intent.request_hash,
         error=news.error if news else "",
+        held_at=call.held_at,
     )

@@ -5,7 +5,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from pipeline.ledger.memory.batches import Batches
+from pipeline.ledger import pacing
+from pipeline.ledger.memory.shares import Shares
+from pipeline.ledger.rules import is_taken
+from pipeline.ports.ledger import Draw, Drawn, Pacing
 from schemas.ids import Fence
 
 
@@ -19,19 +22,28 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-class MemoryLedger(Batches):
+class MemoryLedger(Shares):
     """See pipeline/ports/ledger.py. Not for work that must survive its process."""
 
     def __init__(self, url: str = "memory://", clock: Callable[[], int] = wall_clock) -> None:
         super().__init__(url, clock)
         self._named: dict[str, _Named] = {}
+        self._upstreams: dict[str, Pacing] = {}
 
     async def probe(self) -> None:
         return None
 
+    async def draw(self, upstream: str, asked: Draw, now: int) -> Drawn:
+        row = self._upstreams.get(upstream, Pacing())
+        self._upstreams[upstream], drawn = pacing.draw(row, asked, now)
+        return drawn
+
+    async def pacing(self, upstream: str) -> Pacing | None:
+        return self._upstreams.get(upstream)
+
     async def take(self, name: str, *, owner: str, now: int, ttl_ms: int) -> Fence | None:
         found = self._named.setdefault(name, _Named())
-        if found.owner and found.lease_until > now:
+        if is_taken(found.owner, found.lease_until, now, ttl_ms):
             return None
         found.owner, found.fence, found.lease_until = owner, found.fence + 1, now + ttl_ms
         return Fence(found.fence)

@@ -1,16 +1,37 @@
 """Batches and their leases: who may commit one, with a fence that grows with each holder."""
 
+from typing import Any
+
 import msgspec
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, bindparam, case, func, or_, select, update
 
 from pipeline.ledger.rules import COMPLETE, lease_refusal
+from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.jobs import read_job
-from pipeline.ledger.sql.money import Chains, presume_calls
+from pipeline.ledger.sql.money import held_calls, presume_calls
 from pipeline.ledger.sql.store import Tx
 from pipeline.ledger.sql.tables import batches, calls, jobs
 from pipeline.ports.ledger import JobRow, Refusal
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 from schemas.records import Lease, Pin
+
+# What every batch runs is built once: SQLAlchemy takes longer to build a statement than the database to run it.
+_PLACE = tuple(batches.c[name] == bindparam(f"the_{name}") for name in ("job", "generation", "batch"))
+_CALLS = tuple(calls.c[name] == bindparam(f"the_{name}") for name in ("job", "generation", "batch"))
+_OPEN = (*_PLACE, batches.c.committed == 0)
+_MINE = (batches.c.fence == bindparam("the_fence"), batches.c.owner == bindparam("the_owner"))
+_CURRENT = (jobs.c.job == bindparam("the_job"), jobs.c.generation == bindparam("the_generation"))
+_DONE = (jobs.c.state == "running", jobs.c.committed >= jobs.c.batches)
+
+_FIND = select(batches).where(*_PLACE).with_for_update()
+_HELD = held_calls(*_CALLS)
+_REPLIES = select(func.count()).where(*_CALLS, calls.c.outcome.in_(sorted(COMPLETE)))
+_TAKE = update(batches).where(*_PLACE)
+_RENEW = update(batches).where(*_OPEN, *_MINE).values(lease_until=bindparam("until"))
+_COMMIT = update(batches).where(*_OPEN).values(committed=1)
+_COUNT_UP = update(jobs).where(*_CURRENT).values(committed=jobs.c.committed + 1)
+_LAST = update(jobs).where(*_CURRENT, *_DONE).values(state="closing")
+_LEFT = select(func.count()).where(*_PLACE[:2], batches.c.committed == 0)
 
 
 def lease_batch(
@@ -28,7 +49,7 @@ def lease_batch(
 ) -> Lease | Refusal:
     tx.lock_jobs([job])
     row, place = read_job(tx, job), _place(job, generation, batch)
-    found = tx.run(select(batches).where(*place).with_for_update()).first()
+    found = tx.run(_FIND, place).first()
     if row is None or (found is None and generation >= row.generation):
         return "unknown"
     if found is None:
@@ -43,14 +64,14 @@ def lease_batch(
     )
     if refusal is not None:
         return refusal
-    presume_calls(tx, chains, _calls_of(job, generation, batch), clock)
-    seen = _replies(tx, job, generation, batch)
+    presume_calls(tx, chains, _HELD, clock, place)
+    seen = int(tx.run(_REPLIES, place).scalar_one())  # more than at the last lease is progress
     attempts = 1 if seen > found.seen else found.attempts + 1
     fence = Fence(found.fence + 1)
     kept = found.pin or msgspec.json.encode(pin).decode()
     until = now + ttl_ms
     change = dict(fence=fence, owner=owner, lease_until=until, attempts=attempts, seen=seen, pin=kept)
-    tx.run(update(batches).where(*place).values(change))
+    tx.run(_TAKE, place | change)
     return Lease(
         job=job,
         generation=generation,
@@ -60,14 +81,6 @@ def lease_batch(
         attempts=attempts,
         pin=msgspec.json.decode(kept, type=Pin),
     )
-
-
-def _replies(tx: Tx, job: JobId, generation: Generation, batch: BatchIndex) -> int:
-    """How many complete replies the batch has journalled: more than at the last lease is progress."""
-    counted = select(func.count()).where(
-        *_calls_of(job, generation, batch), calls.c.outcome.in_(sorted(COMPLETE))
-    )
-    return int(tx.run(counted).scalar_one())
 
 
 def open_batches(tx: Tx, job: JobId, now: int) -> list[BatchIndex]:
@@ -84,7 +97,8 @@ def lost_batches(tx: Tx, job: JobId, now: int, quiet_ms: int) -> list[BatchIndex
     if row is None or row.state == "closed":
         return []
     patience = case((batches.c.fence > 0, quiet_ms), else_=10 * quiet_ms)
-    lost = (*_open(row, now), batches.c.published_at + patience <= now)
+    ahead = batches.c.published_at > now  # by a clock that was set back since
+    lost = (*_open(row, now), or_(batches.c.published_at + patience <= now, ahead))
     query = update(batches).where(*lost).values(published_at=now).returning(batches.c.batch)
     return sorted(tx.run(query).scalars())
 
@@ -95,10 +109,7 @@ def _open(row: JobRow, now: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def renew(tx: Tx, lease: Lease, now: int, ttl_ms: int) -> JobRow | None:
-    change = (
-        update(batches).where(*_held_by(lease), batches.c.committed == 0).values(lease_until=now + ttl_ms)
-    )
-    if tx.run(change).rowcount == 0:
+    if tx.run(_RENEW, {**_held_by(lease), "until": now + ttl_ms}).rowcount == 0:
         return None
     row = read_job(tx, lease.job)
     if row is None or row.generation != lease.generation or row.state == "closed":
@@ -108,7 +119,8 @@ def renew(tx: Tx, lease: Lease, now: int, ttl_ms: int) -> JobRow | None:
 
 def release(tx: Tx, lease: Lease) -> None:
     """Given back in good order, so it does not count as an attempt."""
-    tx.run(update(batches).where(*_held_by(lease)).values(lease_until=0, owner="", attempts=0))
+    given_back = update(batches).where(*_PLACE, *_MINE).values(lease_until=0, owner="", attempts=0)
+    tx.run(given_back, _held_by(lease))
 
 
 def commit_batch(
@@ -116,19 +128,13 @@ def commit_batch(
 ) -> int:
     """Also charges what the batch still holds: no later lease of it will."""
     tx.lock_jobs([job])
-    change = (
-        update(batches).where(*_place(job, generation, batch), batches.c.committed == 0).values(committed=1)
-    )
-    if tx.run(change).rowcount:
-        presume_calls(tx, chains, _calls_of(job, generation, batch), clock)
-        current = (jobs.c.job == job, jobs.c.generation == generation)
-        tx.run(update(jobs).where(*current).values(committed=jobs.c.committed + 1))
-        done = (jobs.c.state == "running", jobs.c.committed >= jobs.c.batches)
-        tx.run(update(jobs).where(*current, *done).values(state="closing"))
-    left = select(func.count()).where(
-        batches.c.job == job, batches.c.generation == generation, batches.c.committed == 0
-    )
-    return int(tx.run(left).scalar_one())
+    place = _place(job, generation, batch)
+    current = {"the_job": job, "the_generation": generation}
+    if tx.run(_COMMIT, place).rowcount:
+        presume_calls(tx, chains, _HELD, clock, place)
+        tx.run(_COUNT_UP, current)
+        tx.run(_LAST, current)
+    return int(tx.run(_LEFT, current).scalar_one())
 
 
 def presume_orphans(tx: Tx, chains: Chains, clock: int) -> int:
@@ -151,17 +157,13 @@ def presume_orphans(tx: Tx, chains: Chains, clock: int) -> int:
         return 0
     tx.lock_jobs([row.job for row in found])
     still = [row.call_id for row in tx.run(orphaned)]
-    return presume_calls(tx, chains, [calls.c.call_id.in_(still)], clock)
+    return presume_calls(tx, chains, held_calls(calls.c.call_id.in_(still)), clock)
 
 
-def _place(job: JobId, generation: Generation, batch: BatchIndex) -> tuple[ColumnElement[bool], ...]:
-    return (batches.c.job == job, batches.c.generation == generation, batches.c.batch == batch)
+def _place(job: JobId, generation: Generation, batch: BatchIndex) -> dict[str, Any]:
+    return {"the_job": job, "the_generation": generation, "the_batch": batch}
 
 
-def _held_by(lease: Lease) -> tuple[ColumnElement[bool], ...]:
-    mine = (batches.c.fence == lease.fence, batches.c.owner == lease.owner)
-    return (*_place(lease.job, lease.generation, lease.batch), *mine)
-
-
-def _calls_of(job: JobId, generation: Generation, batch: BatchIndex) -> tuple[ColumnElement[bool], ...]:
-    return (calls.c.job == job, calls.c.generation == generation, calls.c.batch == batch)
+def _held_by(lease: Lease) -> dict[str, Any]:
+    place = _place(lease.job, lease.generation, lease.batch)
+    return {**place, "the_fence": lease.fence, "the_owner": lease.owner}

@@ -8,6 +8,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from pipeline.ledger.sql.chains import Chains
+from pipeline.ledger.sql.hot import Hot
 from pipeline.ledger.sql.store import Store, Tx
 from schemas.errors import LedgerUnreachable
 
@@ -24,29 +26,41 @@ class Transactions:
     `reading`: each statement stands alone and keeps nobody out.
     """
 
-    def __init__(self, store: Store, *, patience_s: float, reading: bool = False) -> None:
-        self._store = store
+    def __init__(self, store: Store, chains: Chains, *, patience_s: float, reading: bool = False) -> None:
+        self._store, self._chains = store, chains
         self._connect = store.connect_reader if reading else store.connect
         self._guard = nullcontext if reading else store.guard
         self._patience_s = patience_s
         self._connection: Connection | None = None
+        self._hot: Hot | None = None
         self._was_connected = False
 
     def run(self, work: Callable[[Tx], T], *, repeatable: bool) -> T:
         """Raises LedgerUnreachable when the database stays away; `repeatable` work may be committed twice."""
+        return self._patiently(lambda: self._attempt(work, repeatable))
+
+    def run_hot(self, work: Callable[[Hot], T]) -> T:
+        """The same for a group, which begins and commits by itself and may be committed twice."""
+        try:
+            return self._attempt_hot(work)
+        except Exception as error:
+            if not self._is_transient(error):
+                raise
+        return self._patiently(lambda: self._attempt_hot(work))
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
         # a service that was never there is more likely a wrong URL than an outage: say so soon
         patience = self._patience_s if self._was_connected else min(self._patience_s, 3.0)
         retrying = Retrying(
             stop=stop_after_delay(patience),
             wait=wait_random_exponential(multiplier=0.05, max=2.0),
-            retry=retry_if_exception(is_transient),
+            retry=retry_if_exception(self._is_transient),
             reraise=True,
         )
         try:
-            value: T = retrying(self._attempt, work, repeatable)
-            return value
+            return retrying(attempt)
         except Exception as error:
-            if not is_transient(error) and not isinstance(error, Uncertain):
+            if not self._is_transient(error) and not isinstance(error, Uncertain):
                 raise
             why = self._store.clean(reason(error))
             raise LedgerUnreachable(url=self._store.url, why=why) from None
@@ -54,6 +68,8 @@ class Transactions:
     def _attempt(self, work: Callable[[Tx], T], repeatable: bool) -> T:
         connection = self._connected()
         committing = False
+        if self._hot is not None:
+            self._hot.forget()
         try:
             with self._guard():
                 transaction = connection.begin()
@@ -67,10 +83,27 @@ class Transactions:
                     raise
             return value
         except Exception as error:
-            if is_transient(error):
+            if self._is_transient(error):
                 self.close()
                 if committing and not repeatable:
                     raise Uncertain(f"the connection broke during COMMIT ({reason(error)})") from error
+            raise
+
+    def _attempt_hot(self, work: Callable[[Hot], T]) -> T:
+        connection = self._connected()
+        if self._hot is None:
+            self._hot = self._store.hot(connection, self._chains)
+        try:
+            with self._guard():
+                try:
+                    return work(self._hot)
+                except BaseException:
+                    with suppress(Exception):
+                        self._hot.rollback()
+                    raise
+        except Exception as error:
+            if self._is_transient(error):
+                self.close()
             raise
 
     def _connected(self) -> Connection:
@@ -83,14 +116,13 @@ class Transactions:
         if self._connection is not None:
             with suppress(Exception):
                 self._connection.close()
-            self._connection = None
+            self._connection = self._hot = None
 
-
-def is_transient(error: BaseException) -> bool:
-    """Whether a new connection may help: lost or refused ones, locks, deadlocks, a full or missing disk."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, (OperationalError, InterfaceError, OSError))
+    def _is_transient(self, error: BaseException) -> bool:
+        """Whether a new connection may help: lost or refused ones, locks, deadlocks, a full or missing disk."""
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        return isinstance(error, (OperationalError, InterfaceError, OSError, *self._store.lost))
 
 
 def reason(error: BaseException) -> str:

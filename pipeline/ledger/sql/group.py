@@ -6,35 +6,37 @@ Locks are taken in one order by everyone: jobs, calls, accounts. So no two group
 from collections.abc import Sequence
 
 from pipeline.ledger.rules import Verdict
-from pipeline.ledger.sql.holding import hold_all
-from pipeline.ledger.sql.money import Chains, lock_balances, write_balances
-from pipeline.ledger.sql.settling import find, settle_all
-from pipeline.ledger.sql.store import Tx
-from pipeline.ports.ledger import Intent, Settlement
+from pipeline.ledger.sql.holding import hold_all, insert_each
+from pipeline.ledger.sql.hot import Hot, Written
+from pipeline.ledger.sql.settling import settle_all
+from pipeline.ports.ledger import Held, Intent, Settlement
 from schemas.ids import AccountId
 
 
 def run_group(
-    tx: Tx,
-    chains: Chains,
+    hot: Hot,
     settlements: Sequence[Settlement],
     intents: Sequence[Intent],
     *,
     waited: int,
     behind: frozenset[AccountId],
     now: int,
+    careful: bool = False,
 ) -> tuple[list[bool], list[Verdict]]:
     """The first `waited` intents have been waiting; the others come `behind` who waits for these accounts.
 
-    Nothing of the process is changed before the commit, so the whole group can be run again.
+    `careful`: holds are written one by one, so that one that collides gets another attempt. Raises Conflict
+    where that is needed. Nothing of the process is changed before the commit: a group can be run again.
     """
-    tx.lock_jobs([intent.lease.job for intent in intents])
-    told = find(tx, settlements)
-    touched = {call.account for call in told.values()} | {intent.account for intent in intents}
-    chain_of = {account: chains.of(tx, account) for account in touched}
-    balances = lock_balances(tx, {name for chain in chain_of.values() for name in chain})
-    groups = {account: [balances[name] for name in chain] for account, chain in chain_of.items()}
-    within = settle_all(tx, groups, settlements, told, now)
-    verdicts = hold_all(tx, groups, intents, waited, behind, now)
-    write_balances(tx, balances.values())
+    seen = hot.look(settlements, intents)
+    within, halted = settle_all(seen, settlements)
+    verdicts, granted = hold_all(seen, intents, waited, behind)
+    if careful:
+        moved = insert_each(hot, granted, now)
+        verdicts = [
+            moved.get(verdict.call_id, verdict) if isinstance(verdict, Held) else verdict
+            for verdict in verdicts
+        ]
+        granted = []
+    hot.write(seen, Written(now, granted, list(seen.told.values()), halted))
     return within, verdicts

@@ -1,14 +1,16 @@
 """Jobs and their generations."""
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
-from pipeline.ledger.sql.money import Chains, presume_calls
+from pipeline.ledger.sql.chains import Chains
+from pipeline.ledger.sql.money import held_calls, presume_calls
 from pipeline.ledger.sql.store import Tx
 from pipeline.ledger.sql.tables import batches, calls, jobs
 from pipeline.ports.ledger import JobRow, StopReason
 from schemas.ids import AccountId, Generation, JobId
 
 CHUNK = 1000  # batch rows per statement
+_JOB = select(jobs).where(jobs.c.job == bindparam("name"))  # built once, like all that a batch needs
 
 
 def create_job(tx: Tx, job: JobId, *, name: str, account: AccountId, count: int, now: int) -> bool:
@@ -32,7 +34,7 @@ def _add_batches(tx: Tx, job: JobId, generation: Generation, count: int, now: in
 
 
 def read_job(tx: Tx, job: JobId) -> JobRow | None:
-    row = tx.run(select(jobs).where(jobs.c.job == job)).first()
+    row = tx.run(_JOB, {"name": job}).first()
     return None if row is None else JobRow(**row._mapping)
 
 
@@ -69,4 +71,5 @@ def close_generation(
 
 def presume(tx: Tx, chains: Chains, job: JobId, generation: Generation, clock: int) -> int:
     tx.lock_jobs([job])
-    return presume_calls(tx, chains, [calls.c.job == job, calls.c.generation == generation], clock)
+    held = held_calls(calls.c.job == job, calls.c.generation == generation)
+    return presume_calls(tx, chains, held, clock)

@@ -10,9 +10,9 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.ledger.rules import Verdict, check_hold, check_settlement
-from pipeline.ledger.sql import batches, jobs, journal, money, named
+from pipeline.ledger.sql import batches, jobs, journal, money, named, shares, upstreams
+from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.connection import Transactions
-from pipeline.ledger.sql.money import Chains
 from pipeline.ledger.sql.postgresql import PostgresStore
 from pipeline.ledger.sql.sqlite import SqliteStore
 from pipeline.ledger.sql.store import Store, Tx
@@ -22,17 +22,24 @@ from pipeline.ports.ledger import (
     Account,
     CallRow,
     Denied,
+    Draw,
+    Drawn,
     Held,
     Intent,
     JobRow,
+    Kept,
     Known,
+    Pacing,
     Refusal,
     Settlement,
+    Share,
     StopReason,
+    Want,
 )
 from schemas.errors import UnknownScheme
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano
 from schemas.records import Lease, Pin, Totals
+from schemas.secrets import hide
 
 T = TypeVar("T")
 KNOWN = "sqlite:///path/to/ledger.db, postgresql://user:password@host/database"
@@ -46,14 +53,14 @@ def store_of(url: str) -> Store:
     """Raises UnknownScheme."""
     try:
         parsed: URL = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # its words may hold a part of the password
         raise UnknownScheme(port="ledger", url="(not a URL)", known=KNOWN) from None
     scheme = parsed.drivername.partition("+")[0]
     if scheme == "sqlite" and parsed.database and parsed.database != ":memory:":
         return SqliteStore(parsed)
     if scheme in ("postgresql", "postgres"):
         return PostgresStore(parsed)
-    raise UnknownScheme(port="ledger", url=parsed.render_as_string(hide_password=True), known=KNOWN)
+    raise UnknownScheme(port="ledger", url=hide(str(parsed)), known=KNOWN)
 
 
 class SqlLedger:
@@ -69,7 +76,7 @@ class SqlLedger:
         clock: Callable[[], int] = wall_clock,
         *,
         max_wait_ms: float = 10.0,
-        max_group: int = 256,
+        max_group: int = 1024,
         patience_s: float = 15.0,
         poll_s: tuple[float, float] = (0.05, 0.25),
         orphan_after_s: float = 60.0,
@@ -81,7 +88,7 @@ class SqlLedger:
         self.url = store.url
         self._clock = clock
         self._chains = Chains()
-        self._reads = Transactions(store, patience_s=patience_s, reading=True)
+        self._reads = Transactions(store, self._chains, patience_s=patience_s, reading=True)
         self._reader = ThreadPoolExecutor(1, "ledger-reader")
         self._prepared = False
         self._closed = False
@@ -183,6 +190,9 @@ class SqlLedger:
             wakes=True,
         )
 
+    async def divide(self, want: Want, now: int) -> Share | None:
+        return await self._write(lambda tx: shares.divide(tx, self._chains, want, now))
+
     async def hold(self, intent: Intent) -> Held | Known | Denied:
         check_hold(intent)
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
@@ -208,16 +218,30 @@ class SqlLedger:
     ) -> Sequence[CallRow]:
         return await self._read(lambda tx: journal.read_calls(tx, job, generation, batch))
 
-    async def totals(self, job: JobId, generation: Generation) -> Totals:
+    async def totals(self, job: JobId, generation: Generation) -> dict[BatchIndex, Totals]:
         return await self._read(lambda tx: journal.read_totals(tx, job, generation))
 
     async def body(self, call_id: CallId) -> bytes | None:
         return await self._read(lambda tx: journal.read_body(tx, call_id))
 
+    async def answered(self, job: JobId, request_hashes: Sequence[bytes]) -> set[bytes]:
+        return await self._read(lambda tx: journal.read_answered(tx, job, request_hashes))
+
+    async def replies(
+        self, request_hashes: Sequence[bytes], *, since: int, besides: JobId
+    ) -> dict[bytes, Kept]:
+        return await self._read(lambda tx: journal.read_replies(tx, request_hashes, since, besides))
+
     async def presume(self, job: JobId, generation: Generation) -> int:
         return await self._write(
             lambda tx: jobs.presume(tx, self._chains, job, generation, self._clock()), wakes=True
         )
+
+    async def draw(self, upstream: str, asked: Draw, now: int) -> Drawn:
+        return await self._write(lambda tx: upstreams.draw(tx, upstream, asked, now))
+
+    async def pacing(self, upstream: str) -> Pacing | None:
+        return await self._read(lambda tx: upstreams.read(tx, upstream))
 
     async def take(self, name: str, *, owner: str, now: int, ttl_ms: int) -> Fence | None:
         return await self._write(

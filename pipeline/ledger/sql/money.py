@@ -1,62 +1,44 @@
-"""Accounts, their chains, and what moves along them."""
+"""Accounts, and what moves along their chains outside of groups."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, Select, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.ledger.errors import UnknownAccount
 from pipeline.ledger.rules import MOST, Balance
+from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.store import Tx
 from pipeline.ledger.sql.tables import accounts, calls
 from pipeline.ports.ledger import Account
 from schemas.ids import AccountId, Nano
 
-Chain = tuple[AccountId, ...]
-
-
-class Chains:
-    """Which accounts a hold must fit in, from the account itself to the root. Parents never change."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, Chain] = {}
-
-    def of(self, tx: Tx, account: str) -> Chain:
-        """Raises UnknownAccount."""
-        known = self._known.get(account)
-        if known is None:
-            known = self._known[account] = tuple(_ancestors(tx, account))
-        return known
-
-
-def _ancestors(tx: Tx, account: str) -> Iterable[AccountId]:
-    name: str | None = account
-    while name is not None:
-        row = tx.run(select(accounts.c.parent).where(accounts.c.account == name)).first()
-        if row is None:
-            raise UnknownAccount(account=name)
-        yield AccountId(name)
-        name = row[0]
-
 
 def lock_balances(tx: Tx, names: Iterable[AccountId]) -> dict[AccountId, Balance]:
     """The accounts as they stand, nobody else moving them until the transaction ends."""
-    ordered = tuple(sorted(set(names)))
-    if not ordered:
-        return {}
-    rows = tx.rows("balances", len(ordered), ordered)
+    wanted = sorted(set(names))
+    columns = (accounts.c.account, accounts.c.cap, accounts.c.spent, accounts.c.held, accounts.c.presumed)
+    query = select(*columns).where(accounts.c.account.in_(wanted)).order_by(accounts.c.account)
+    rows: Iterable[Any] = tx.run(query.with_for_update())
     return {row[0]: Balance(*row) for row in rows}
 
 
 def write_balances(tx: Tx, balances: Iterable[Balance]) -> None:
-    moved = [
-        (balance.d_spent, balance.d_held, balance.d_presumed, balance.account)
-        for balance in balances
-        if balance.d_spent or balance.d_held or balance.d_presumed
-    ]
-    if moved:
-        tx.change("move_balances", 1, moved)
+    column = accounts.c
+    for balance in balances:
+        change = {
+            "spent": column.spent + balance.d_spent,
+            "held": column.held + balance.d_held,
+            "presumed": column.presumed + balance.d_presumed,
+        }
+        tx.run(update(accounts).where(column.account == balance.account).values(change))
+
+
+def parent_of(tx: Tx, account: str) -> Sequence[str | None] | None:
+    row = tx.run(select(accounts.c.parent).where(accounts.c.account == account)).first()
+    return None if row is None else (row[0],)
 
 
 def open_account(tx: Tx, account: AccountId, cap: Nano, parent: AccountId | None) -> None:
@@ -80,20 +62,25 @@ def read_account(tx: Tx, account: AccountId) -> Account | None:
     return None if row is None else Account(**row._mapping)
 
 
-def presume_calls(tx: Tx, chains: Chains, conditions: Sequence[Any], now: int) -> int:
+def held_calls(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """What `presume_calls` charges."""
+    query = select(calls.c.call_id, calls.c.account, calls.c.amount).where(
+        calls.c.state == "held", *conditions
+    )
+    return query.order_by(calls.c.call_id).with_for_update()
+
+
+def presume_calls(
+    tx: Tx, chains: Chains, held: Select[Any], now: int, parameters: dict[str, Any] | None = None
+) -> int:
     """Charge held calls in full: whoever held them is gone, and nobody knows. Returns their number.
 
     The jobs must be locked, so that no hold slips in.
     """
-    found = tx.run(
-        select(calls.c.call_id, calls.c.account, calls.c.amount)
-        .where(calls.c.state == "held", *conditions)
-        .order_by(calls.c.call_id)
-        .with_for_update()
-    ).all()
+    found = tx.run(held, parameters).all()
     if not found:
         return 0
-    chain_of = {row.account: chains.of(tx, row.account) for row in found}
+    chain_of = {row.account: chains.of(partial(parent_of, tx), row.account) for row in found}
     balances = lock_balances(tx, {name for chain in chain_of.values() for name in chain})
     for row in found:
         for name in chain_of[row.account]:

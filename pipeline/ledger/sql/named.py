@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import select, union, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from pipeline.ledger.rules import is_taken
 from pipeline.ledger.sql.store import Tx
 from pipeline.ledger.sql.tables import batches, leases
 from schemas.ids import Fence
@@ -15,7 +16,7 @@ def take(tx: Tx, name: str, *, owner: str, now: int, ttl_ms: int) -> Fence | Non
     blank = {"name": name, "owner": "", "fence": 0, "lease_until": 0}
     tx.run(dialect.insert(leases).values(blank).on_conflict_do_nothing())
     row = tx.run(select(leases).where(leases.c.name == name).with_for_update()).one()
-    if row.owner and row.lease_until > now:
+    if is_taken(row.owner, row.lease_until, now, ttl_ms):
         return None
     fence = Fence(row.fence + 1)
     change = {"owner": owner, "fence": fence, "lease_until": now + ttl_ms}

@@ -8,8 +8,11 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from pipeline.ledger.sql.chains import Chains
+from pipeline.ledger.sql.hot import Hot
 from pipeline.ledger.sql.store import SCHEMA_LOCK
 from pipeline.ledger.sql.tables import metadata
+from schemas.secrets import HIDDEN, hide
 
 _DEFAULTS = {"connect_timeout": "5", "application_name": "tierwise"}  # where the URL says nothing
 _SETTINGS = (
@@ -27,11 +30,15 @@ class PostgresStore:
     postgresql = True
 
     def __init__(self, url: URL) -> None:
+        from psycopg import InterfaceError, OperationalError
+
+        self.lost: tuple[type[Exception], ...] = (OperationalError, InterfaceError)
         schema = url.query.get("schema")
         self._schema = schema if isinstance(schema, str) else None
         self._url = url.difference_update_query(["schema"]).set(drivername="postgresql+psycopg")
-        self._secret = url.password
-        self.url = url.set(drivername="postgresql").render_as_string(hide_password=True)
+        secrets = [url.password, *(url.query.get(name) for name in ("password", "sslpassword"))]
+        self._secrets = [str(secret) for secret in secrets if secret]
+        self.url = hide(url.set(drivername="postgresql").render_as_string(hide_password=True))
         self.scope = self._schema or ""
 
     def connect(self) -> Connection:
@@ -55,6 +62,12 @@ class PostgresStore:
             if connection.exec_driver_sql(query, (self._schema,)).first() is None:
                 connection.exec_driver_sql(f"CREATE SCHEMA {_quoted(self._schema)}")
         metadata.create_all(connection, checkfirst=True)
+
+    def hot(self, connection: Connection, chains: Chains) -> Hot:
+        from pipeline.ledger.sql.postgresql_hot import PostgresHot
+
+        driver: Any = connection.connection.driver_connection
+        return PostgresHot(driver, self.scope, chains)
 
     def connect_reader(self) -> Connection:
         return self._engine().execution_options(isolation_level="AUTOCOMMIT").connect()
@@ -82,10 +95,9 @@ class PostgresStore:
         yield
 
     def clean(self, message: str) -> str:
-        if not self._secret:
-            return message
-        for form in {str(self._secret), quote(str(self._secret), safe="")}:
-            message = message.replace(form, "***")
+        for secret in self._secrets:
+            for form in {secret, quote(secret, safe="")}:
+                message = message.replace(form, HIDDEN)
         return message
 
 

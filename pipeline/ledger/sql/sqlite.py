@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
+from pipeline.ledger.sql.chains import Chains
+from pipeline.ledger.sql.sqlite_hot import SqliteHot
 from pipeline.ledger.sql.tables import metadata
 
 BUSY_S = 30  # for tools that write without taking the file lock
@@ -18,6 +20,7 @@ BUSY_S = 30  # for tools that write without taking the file lock
 
 class SqliteStore:
     postgresql = False
+    lost: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
 
     def __init__(self, url: URL) -> None:
         self._path = Path(url.database or "")
@@ -36,13 +39,17 @@ class SqliteStore:
             raise
         return connection
 
+    def hot(self, connection: Connection, chains: Chains) -> SqliteHot:
+        driver: Any = connection.connection.driver_connection
+        return SqliteHot(driver, chains)
+
     def connect_reader(self) -> Connection:
         return self._engine().execution_options(isolation_level="AUTOCOMMIT").connect()
 
     def _engine(self) -> Engine:
         engine = create_engine(
             f"sqlite:///{self._path}", poolclass=NullPool, hide_parameters=True,
-            connect_args={"timeout": BUSY_S, "cached_statements": 1024},
+            connect_args={"timeout": BUSY_S, "cached_statements": 512},
         )  # fmt: skip
         event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", _begin)

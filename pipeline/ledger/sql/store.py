@@ -7,9 +7,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, CursorResult, Executable
 
-from pipeline.ledger.sql.statements import render
-
-Row = Sequence[Any]
+from pipeline.ledger.sql.chains import Chains
+from pipeline.ledger.sql.hot import Hot
 
 
 class Store(Protocol):
@@ -17,10 +16,15 @@ class Store(Protocol):
 
     url: str  # without the password
     postgresql: bool
+    lost: tuple[type[Exception], ...]  # what its driver raises where a new connection may help
     scope: str  # what tells its advisory locks from those of another schema
 
     def connect(self) -> Connection:
         """A connection for the writer, the schema being there; transactions are begun by hand."""
+        ...
+
+    def hot(self, connection: Connection, chains: Chains) -> Hot:
+        """The way of groups over the writer's connection, past SQLAlchemy."""
         ...
 
     def connect_reader(self) -> Connection:
@@ -47,14 +51,6 @@ class Tx:
     def run(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         return self.connection.execute(statement, parameters)
 
-    def rows(self, name: str, rows: int, parameters: Any) -> list[Any]:
-        """What a query of hot.sql finds, with that many parameter rows."""
-        return list(self.connection.exec_driver_sql(render(name, rows, self.postgresql), parameters).all())
-
-    def change(self, name: str, rows: int, parameters: Any) -> int:
-        """The number of rows that a statement of hot.sql changes; a list of tuples runs it once for each."""
-        return self.connection.exec_driver_sql(render(name, rows, self.postgresql), parameters).rowcount
-
     def lock_jobs(self, jobs: Sequence[str]) -> None:
         """Let one transaction at a time hold or presume money of a job. Always the first lock taken.
 
@@ -63,14 +59,14 @@ class Tx:
         """
         if not self.postgresql:
             return
-        for number in sorted(_number_of(f"{self._scope}/{job}") for job in set(jobs)):
+        for number in sorted({lock_number(self._scope, job) for job in jobs}):
             self.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (number,))
 
 
-def _number_of(name: str) -> int:
-    return int.from_bytes(
-        hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest(), signed=True
-    )
+def lock_number(scope: str, job: str) -> int:
+    """The advisory lock of a job."""
+    name = f"{scope}/{job}".encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
 
 
 SCHEMA_LOCK = 0x7469_6572  # any constant: creators of the schema queue up on it

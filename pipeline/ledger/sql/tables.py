@@ -46,7 +46,7 @@ jobs = Table(
     _words("account"),
     _number("generation"),
     _words("state"),  # running, closing, closed
-    Column("stop", Text),  # cancelled, over_hold
+    Column("stop", Text),  # cancelled, over_hold, infeasible
     _number("batches"),
     _number("committed"),
     _number("created_at"),
@@ -70,6 +70,18 @@ batches = Table(
     PrimaryKeyConstraint("job", "generation", "batch"),
 )
 
+shares = Table(  # a table of its own: only batches that may run short have a row
+    "shares",
+    metadata,
+    _words("job"),
+    _number("generation"),
+    _number("batch"),
+    _number("fence"),  # of the holder that asked; its successor asks anew
+    _number("wants"),  # queries that wait for money others may give back
+    _number("purse"),  # set aside when it asked last
+    PrimaryKeyConstraint("job", "generation", "batch"),
+)
+
 calls = Table(
     "calls",
     metadata,
@@ -88,6 +100,9 @@ calls = Table(
     _number("sample"),
     _number("attempt"),
     Column("request_hash", LargeBinary, nullable=False),
+    _number(
+        "request_key"
+    ),  # 64 bits of request hash and sample: what equal requests, of any job, are found by
     _words("state"),  # held, settled, presumed, released
     _number("amount"),  # the hold
     _number("held_at"),
@@ -108,7 +123,7 @@ calls = Table(
         "job", "generation", "query_id", "step", "purpose", "tier", "sample", "attempt", name="one_intent"
     ),
 )
-Index("calls_by_request", calls.c.job, calls.c.request_hash, calls.c.sample)
+Index("calls_by_request", calls.c.request_key)
 Index("calls_by_batch", calls.c.job, calls.c.generation, calls.c.batch)
 Index(
     "calls_held",
@@ -126,4 +141,24 @@ leases = Table(
     _words("owner"),
     _number("fence"),
     _number("lease_until"),
+)
+
+upstreams = Table(
+    "upstreams",
+    metadata,
+    Column("upstream", Text, primary_key=True),
+    _number("next_at", "0"),  # Unix µs
+    _number("rate", "0"),  # calls a minute
+    _number("ceiling", "0"),  # calls a minute
+    _number("cut_at", "0"),
+    _number("grown_ms", "0"),
+    _number("drawn_at", "0"),
+    _number("limited", "0"),
+    _number("answered_since", "0"),
+    _number("limited_since", "0"),
+    _number("failures", "0"),
+    _number("parked_at", "0"),
+    _number("probe_at", "0"),
+    _words("problem", ""),
+    postgresql_with={"fillfactor": 50},
 )

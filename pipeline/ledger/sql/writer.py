@@ -3,15 +3,16 @@
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from pipeline.ledger.rules import Verdict, Wait
 from pipeline.ledger.sql.batches import presume_orphans
+from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.connection import Transactions
 from pipeline.ledger.sql.group import run_group
-from pipeline.ledger.sql.money import Chains
+from pipeline.ledger.sql.hot import Conflict, Hot
 from pipeline.ledger.sql.store import Store, Tx
 from pipeline.ledger.waiting import Asked, WaitingRoom
 from pipeline.ports.ledger import Held, Settlement
@@ -61,10 +62,10 @@ class Writer:
         self._store, self._chains, self._clock = store, chains, clock
         self._max_wait_s, self._max_group = max_wait_ms / 1000, max_group
         self._orphan_after_s = orphan_after_s
-        self._transactions = Transactions(store, patience_s=patience_s)
+        self._transactions = Transactions(store, chains, patience_s=patience_s)
         self._room = WaitingRoom(poll_s=poll_s)
         self._condition = threading.Condition()
-        self._queue: deque[Operation] = deque()
+        self._queue: list[Operation] = []
         self._since = 0.0  # when the oldest operation of the queue came
         self._idle = False
         self._closing = False
@@ -117,8 +118,8 @@ class Writer:
                 if left <= 0:
                     break
                 self._condition.wait(left)
-            count = min(len(self._queue), self._max_group)
-            return [self._queue.popleft() for _ in range(count)]
+            taken, self._queue = self._queue[: self._max_group], self._queue[self._max_group :]
+            return taken
 
     def _pause_s(self) -> float | None:
         if not len(self._room):
@@ -126,13 +127,16 @@ class Writer:
         return 0.0 if self._woken else self._poll_at - time.monotonic()
 
     def _round(self, operations: Sequence[Operation]) -> None:
+        ended: list[Ended] = []
+        new: list[Asked] = []
         for operation in operations:
-            if isinstance(operation, Task):
+            if isinstance(operation, Ended):
+                ended.append(operation)
+            elif isinstance(operation, Task):
                 self._do(operation)
-        ended = [operation for operation in operations if isinstance(operation, Ended)]
-        new = [operation for operation in operations if isinstance(operation, Asked)]
+            elif not operation.future.cancelled():
+                new.append(operation)
         waited = self._waited(ended)
-        new = [asked for asked in new if not asked.future.cancelled()]
         if ended or new or waited:
             self._group(ended, waited, new)
 
@@ -178,8 +182,12 @@ class Writer:
             outcomes = [*(self._alone([end], [], []) for end in ended)]
             outcomes += [self._alone([], [asked], []) for asked in waited]
             outcomes += [self._alone([], [], [asked]) for asked in new]
-        self._after(outcomes, waited)
-        self._deliver([pair for pair in outcomes if not isinstance(pair[1], Wait)])
+        if len(self._room) or any(isinstance(outcome, Wait) for _, outcome in outcomes):
+            self._after(outcomes, waited)
+            outcomes = [pair for pair in outcomes if not isinstance(pair[1], Wait)]
+        else:
+            self._woken = False
+        self._deliver(outcomes)
 
     def _alone(self, *parts: Sequence[Any]) -> tuple[Operation, Any]:
         try:
@@ -194,12 +202,15 @@ class Writer:
         intents = [one.intent for one in asked]
         behind, now = self._room.behind(waited), self._clock()
 
-        def work(tx: Tx) -> tuple[list[bool], list[Verdict]]:
+        def work(hot: Hot, careful: bool) -> tuple[list[bool], list[Verdict]]:
             return run_group(
-                tx, self._chains, settlements, intents, waited=len(waited), behind=behind, now=now
+                hot, settlements, intents, waited=len(waited), behind=behind, now=now, careful=careful
             )
 
-        within, verdicts = self._transactions.run(work, repeatable=True)
+        try:
+            within, verdicts = self._transactions.run_hot(partial(work, careful=False))
+        except Conflict:
+            within, verdicts = self._transactions.run_hot(partial(work, careful=True))
         return [*zip(ended, within, strict=True), *zip(asked, verdicts, strict=True)]
 
     def _after(self, outcomes: Outcomes, waited: Sequence[Asked]) -> None:
@@ -220,12 +231,11 @@ class Writer:
 
     def _deliver(self, outcomes: Outcomes) -> None:
         """One wake-up of each event loop for the whole group."""
-        by_loop: dict[asyncio.AbstractEventLoop, Outcomes] = {}
-        for pair in outcomes:
-            future = pair[0].future
-            if future is not None:
-                by_loop.setdefault(future.get_loop(), []).append(pair)
-        for loop, pairs in by_loop.items():
+        loops = {operation.future.get_loop() for operation, _ in outcomes if operation.future is not None}
+        for loop in loops:
+            pairs = outcomes
+            if len(loops) > 1:
+                pairs = [pair for pair in outcomes if pair[0].future and pair[0].future.get_loop() is loop]
             try:
                 loop.call_soon_threadsafe(self._resolve, pairs)
             except RuntimeError:  # the loop is closed: nobody is left to use what was granted

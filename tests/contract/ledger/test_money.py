@@ -1,12 +1,15 @@
 """The cap, the tree of accounts, and what settlements move."""
 
 import asyncio
+from typing import get_args
 
+import msgspec
 import pytest
 
 from pipeline.ledger.errors import CallEnded, UnknownAccount, UnknownCall
 from pipeline.ports.ledger import Denied, Held, Ledger
 from schemas.ids import AccountId, CallId, JobId
+from schemas.records import Purpose
 from tests.contract.ledger.desk import Desk, ended, nano, total
 
 
@@ -93,7 +96,7 @@ async def test_raising_the_cap_lets_a_waiting_hold_through(desk: Desk) -> None:
     await asyncio.sleep(0.03)
     assert not waiting.done()
     await desk.ledger.raise_cap(desk.account, nano(1.0))
-    assert isinstance(await asyncio.wait_for(waiting, 5), Held)
+    assert isinstance(await asyncio.wait_for(waiting, 60), Held)
 
 
 async def test_a_hold_must_fit_in_every_account_above(ledger: Ledger, name: str) -> None:
@@ -131,6 +134,59 @@ async def test_two_jobs_race_for_one_parent(ledger: Ledger, name: str) -> None:
     # When both spend at once, then together they spend what the team has
     assert sum(await asyncio.gather(*map(ask, desks))) == 30
     assert (await desks[0].money(team))[0] == 3.0
+
+
+async def test_a_chain_of_three_is_only_as_wide_as_its_narrowest(ledger: Ledger, name: str) -> None:
+    # Given two jobs with $5 each, teams with $3 and $2, and an organisation with $4 above both
+    org = AccountId(f"org-{name}")
+    await ledger.open_account(org, nano(4.0))
+    desks, teams = [], []
+    for side, usd in (("left", 3.0), ("right", 2.0)):
+        teams.append(AccountId(f"{side}-team-{name}"))
+        await ledger.open_account(teams[-1], nano(usd), org)
+        job = f"{side}-{name}"
+        desks.append(await Desk(ledger, JobId(job), AccountId(job)).open(5.0, parent=teams[-1]))
+    refused: set[str] = set()
+
+    async def ask(desk: Desk) -> None:
+        lease = await desk.lease()
+        for _ in range(40):
+            answer = await ledger.hold(desk.intent(lease, 0.1))
+            if isinstance(answer, Held):
+                await ledger.settle(ended(answer, 0.1))
+            else:
+                assert isinstance(answer, Denied)
+                refused.add(answer.detail.split(":")[0])
+
+    # When both spend at once
+    await asyncio.gather(*map(ask, desks))
+    # Then the organisation's money is spent to the last cent, no team passes its own, and every level adds up
+    left, right = [await desk.money() for desk in desks]
+    assert [await desk.money(team) for desk, team in zip(desks, teams, strict=True)] == [left, right]
+    assert left[0] <= 3.0
+    assert right[0] <= 2.0
+    assert round(left[0] + right[0], 9) == 4.0
+    assert (await desks[0].money(org)) == (4.0, 0.0, 0.0)
+    assert f"account {org}" in refused
+
+
+@pytest.mark.parametrize("purpose", get_args(Purpose))
+async def test_whatever_a_call_is_for_it_is_paid_from_the_same_cap(desk: Desk, purpose: Purpose) -> None:
+    # Given $0.10 left
+    lease = await desk.lease()
+    first = await desk.held(lease, 4.9)
+    await desk.ledger.settle(ended(first, 4.9))
+    # When a call of any purpose spends it
+    intent = msgspec.structs.replace(desk.intent(lease, 0.1), purpose=purpose)
+    assert await desk.ledger.hold(intent) == Held(intent.call_id, 1)
+    assert await desk.money() == (4.9, 0.1, 0.0)
+    await desk.ledger.settle(ended(intent.call_id, 0.1))
+    assert (await desk.rows())[intent.call_id].purpose == purpose
+    # Then the next one is refused
+    answer = await desk.ledger.hold(msgspec.structs.replace(desk.intent(lease, 0.1), purpose=purpose))
+    assert isinstance(answer, Denied)
+    assert answer.reason == "exhausted"
+    assert await desk.money() == (5.0, 0.0, 0.0)
 
 
 async def test_an_account_keeps_its_cap_and_its_parent(ledger: Ledger, desk: Desk) -> None:
@@ -206,6 +262,18 @@ async def test_a_cost_over_the_hold_is_recorded_in_full_and_halts_the_job(desk: 
     row = await desk.ledger.job(desk.job)
     assert row is not None
     assert row.stop == "over_hold"
+
+
+async def test_a_target_out_of_reach_ends_all_asking(desk: Desk) -> None:
+    lease = await desk.lease()
+    await desk.ledger.stop_job(desk.job, "infeasible")
+    answer = await desk.ledger.hold(desk.intent(lease))
+    assert isinstance(answer, Denied)
+    assert answer.reason == "infeasible"
+    await desk.ledger.stop_job(desk.job, "cancelled")
+    row = await desk.ledger.job(desk.job)
+    assert row is not None
+    assert row.stop == "infeasible"
 
 
 async def test_settling_twice_moves_money_once(desk: Desk) -> None:

@@ -10,13 +10,13 @@ from sqlalchemy import create_engine, make_url, text
 
 from pipeline.ledger import open_ledger
 from pipeline.ledger.sql.ledger import SqlLedger
-from pipeline.ports.ledger import Held, Known
+from pipeline.ports.ledger import Held, Known, Ledger
 from schemas.errors import LedgerUnreachable, UnknownScheme
 from schemas.ids import AccountId, BatchIndex, JobId
 from tests.contract.ledger.desk import TTL, Desk, ended
 
 
-async def opened(ledger: SqlLedger, name: str) -> Desk:
+async def opened(ledger: Ledger, name: str) -> Desk:
     return await Desk(ledger, JobId(f"job-{name}"), AccountId(f"account-{name}")).open()
 
 
@@ -47,7 +47,7 @@ async def test_two_ledgers_free_money_for_each_other(durable_url: str, name: str
     assert not waiting.done()
     # When the first settles, then the second sees it by itself
     await one.settle(ended(held, 0.1))
-    assert isinstance(await asyncio.wait_for(waiting, 5), Held)
+    assert isinstance(await asyncio.wait_for(waiting, 60), Held)
     await one.close()
     await two.close()
 
@@ -61,7 +61,7 @@ async def test_an_equal_request_of_another_process_is_waited_for(durable_url: st
     await asyncio.sleep(0.02)
     assert not waiting.done()
     await one.settle(ended(held))
-    assert isinstance(await asyncio.wait_for(waiting, 5), Known)
+    assert isinstance(await asyncio.wait_for(waiting, 60), Known)
     await one.close()
     await two.close()
 
@@ -71,7 +71,7 @@ async def test_money_of_a_holder_that_never_comes_back_is_charged_in_the_end(
 ) -> None:
     # Given a batch whose holder died with all the money, and whose lease ran out
     time = [1_000_000]
-    ledger = SqlLedger(durable_url, lambda: time[0], orphan_after_s=0.2)
+    ledger = open_ledger(durable_url, lambda: time[0], orphan_after_s=0.2)
     desk = await opened(ledger, name)
     await desk.held(await desk.lease(0), 4.5, request="same")
     lease = await desk.lease(1)
@@ -83,9 +83,9 @@ async def test_money_of_a_holder_that_never_comes_back_is_charged_in_the_end(
     assert not twin.done()
     time[0] += TTL
     # Then it is charged in full, and they go on
-    answer = await asyncio.wait_for(poor, 5)
+    answer = await asyncio.wait_for(poor, 60)
     assert not isinstance(answer, Held)
-    assert isinstance(await asyncio.wait_for(twin, 5), Held)
+    assert isinstance(await asyncio.wait_for(twin, 60), Held)
     assert await desk.money() == (4.5, 0.1, 4.5)
     await ledger.close()
 

@@ -75,7 +75,7 @@ async def test_after_a_release_the_next_of_the_equal_requests_is_sent(desk: Desk
     await asyncio.sleep(0.02)
     assert not second.done()
     await desk.ledger.settle(ended(first, 0.0, "rate_limited"))
-    answer = await asyncio.wait_for(second, 5)
+    answer = await asyncio.wait_for(second, 60)
     assert isinstance(answer, Held)
     assert (first.attempt, answer.attempt) == (1, 2)
 
@@ -111,7 +111,7 @@ async def test_a_caller_that_goes_away_while_waiting_leaves_nothing(desk: Desk) 
         task.cancel()
     await desk.ledger.settle(ended(first, 0.0, "rejected"))
     # Then only the third holds anything
-    assert isinstance(await asyncio.wait_for(waiting[2], 5), Held)
+    assert isinstance(await asyncio.wait_for(waiting[2], 60), Held)
     assert await desk.money() == (0.0, 1.0, 0.0)
     assert len(await desk.rows()) == 2
 
@@ -158,7 +158,7 @@ async def test_closing_tells_those_who_wait(desk: Desk, ledger: Ledger) -> None:
     await asyncio.sleep(0.02)
     await ledger.close()
     with pytest.raises(LedgerUnreachable):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
 
 
 async def test_the_journal_gives_back_what_it_was_told(desk: Desk) -> None:

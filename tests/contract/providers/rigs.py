@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pipeline.features.hashing import HashingEncoder
 from pipeline.ports.provider import Provider
 from pipeline.providers.bedrock import BedrockProvider
+from pipeline.providers.embeddings import OpenAIEmbeddings
 from pipeline.providers.http import HttpClient
 from pipeline.providers.keyword import KeywordTier
 from pipeline.providers.openai import OpenAIProvider
@@ -22,7 +23,7 @@ from schemas.ids import QueryId
 from schemas.job import Label
 from schemas.money import price_of
 from schemas.records import Request
-from tests.contract.providers.wire import Script, bedrock_body, openai_body, says
+from tests.contract.providers.wire import Script, bedrock_body, embeddings_body, openai_body, says
 
 PRICE = price_of(
     input=Decimal("2.5"), cached_input=Decimal("1.25"), cache_write=Decimal("3.125"), output=Decimal(10)
@@ -63,9 +64,16 @@ def openai(url: str, folder: Path, **options: object) -> OpenAIProvider:
         "api_key_env": None,
         "price": PRICE,
         "http": HttpClient(),
-        "timeout_s": 0.5,
+        "timeout_s": 2.0,
     }
     return OpenAIProvider(**{**settings, **options})  # type: ignore[arg-type]
+
+
+def embeddings(url: str, folder: Path) -> OpenAIEmbeddings:
+    return OpenAIEmbeddings(
+        tier="encoder", model="e-1", base_url=f"{url}/v1", api_key_env=None, price=PRICE, http=HttpClient(),
+        dimensions=4, timeout_s=2.0,
+    )  # fmt: skip
 
 
 def bedrock(url: str, folder: Path) -> BedrockProvider:
@@ -75,7 +83,7 @@ def bedrock(url: str, folder: Path) -> BedrockProvider:
         price=PRICE,
         region="us-east-1",
         endpoint_url=url,
-        timeout_s=0.5,
+        timeout_s=2.0,
     )
 
 
@@ -128,6 +136,10 @@ BEDROCK = Rig(
     failing=says(500, b'{"message":"oops"}', _amazon("InternalServerException")),
     invalid=says(400, b'{"message":"no such field"}', _amazon("ValidationException")),
 )
+EMBEDDINGS = msgspec.structs.replace(
+    OPENAI, name="embeddings", make=embeddings, ok=says(200, embeddings_body())
+)  # the errors of the same house
 LOCAL = [Rig("keyword", keyword), Rig("similarity", similarity), Rig("sklearn", sklearn)]
 REMOTE = [OPENAI, BEDROCK]
+WIRED = [*REMOTE, EMBEDDINGS]
 ALL = [*REMOTE, *LOCAL, Rig("recorded", recorded)]

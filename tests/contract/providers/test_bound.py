@@ -15,6 +15,7 @@ OPENAI = openai("http://127.0.0.1:1", Path())
 BEDROCK = bedrock("http://127.0.0.1:1", Path())
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 SHARE = st.floats(0, 1)
+EXAMPLES = st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple)
 
 
 def most_tokens(text: str) -> int:
@@ -26,18 +27,21 @@ def everything(asked: Request) -> int:
     schema = (
         "" if asked.schema is None else json.dumps(asked.schema, ensure_ascii=False, separators=(",", ":"))
     )
-    return sum(map(most_tokens, (asked.system, asked.user, schema)))
+    shown = [text for example in asked.examples for text in example]
+    return sum(map(most_tokens, (asked.system, asked.user, schema, *shown))) + 8 * len(shown)
 
 
 @settings(deadline=None, max_examples=300)
 @given(
-    system=TEXT, user=TEXT, field=TEXT, most=st.integers(1, 500), cached=SHARE, written=SHARE, thought=SHARE
-)
+    system=TEXT, user=TEXT, field=TEXT, most=st.integers(1, 500), cached=SHARE, written=SHARE, thought=SHARE,
+    examples=EXAMPLES,
+)  # fmt: skip
 def test_openai(
-    system: str, user: str, field: str, most: int, cached: float, written: float, thought: float
-) -> None:
+    system: str, user: str, field: str, most: int, cached: float, written: float, thought: float,
+    examples: tuple[tuple[str, str], ...],
+) -> None:  # fmt: skip
     schema = {"type": "object", "properties": {field: {"type": "string"}}}
-    asked = request(user, system=system, schema=schema, max_output_tokens=most)
+    asked = request(user, system=system, schema=schema, max_output_tokens=most, examples=examples)
     prompt = everything(asked) + 64
     read = int(prompt * cached)
     usage = {
@@ -61,9 +65,11 @@ def test_openai(
 
 
 @settings(deadline=None, max_examples=200)
-@given(system=TEXT, user=TEXT, most=st.integers(1, 500), cached=SHARE, written=SHARE)
-def test_bedrock(system: str, user: str, most: int, cached: float, written: float) -> None:
-    asked = request(user, system=system, max_output_tokens=most)
+@given(system=TEXT, user=TEXT, most=st.integers(1, 500), cached=SHARE, written=SHARE, examples=EXAMPLES)
+def test_bedrock(
+    system: str, user: str, most: int, cached: float, written: float, examples: tuple[tuple[str, str], ...]
+) -> None:
+    asked = request(user, system=system, max_output_tokens=most, examples=examples)
     prompt = everything(asked) + 64
     read = int(prompt * cached)
     kept = int((prompt - read) * written)
@@ -87,3 +93,19 @@ def test_what_is_sent_is_what_was_asked(system: str, user: str) -> None:
     whole = user.encode("utf-8", "replace").decode()
     assert body["messages"][-1] == {"role": "user", "content": whole}
     assert body["messages"][:-1] == ([{"role": "system", "content": system}] if system else [])
+
+
+def test_examples_stand_before_the_document_as_turns_of_a_talk() -> None:
+    asked = request("doc", system="s", examples=(("one", "a"), ("two", "b")))
+    said = [(each["role"], each["content"]) for each in json.loads(OPENAI.encode(asked))["messages"]]
+    assert said[1:] == [
+        ("user", "one"),
+        ("assistant", "a"),
+        ("user", "two"),
+        ("assistant", "b"),
+        ("user", "doc"),
+    ]
+    said = [
+        (each["role"], each["content"][0]["text"]) for each in json.loads(BEDROCK.encode(asked))["messages"]
+    ]
+    assert said == [("user", "one"), ("assistant", "a"), ("user", "two"), ("assistant", "b"), ("user", "doc")]

@@ -23,9 +23,8 @@ async def provider(request: pytest.FixtureRequest, server: Server, tmp_path: Pat
     provider = rig.make(server.url, tmp_path)
     yield provider
     await provider.close()
-    http = getattr(provider, "_http", None)
-    if http is not None:
-        await http.close()
+    if hasattr(provider, "_door"):
+        await provider._door._http.close()
 
 
 async def test_a_question_is_answered_within_its_bound(provider: Provider) -> None:
@@ -46,6 +45,13 @@ async def test_a_question_is_answered_within_its_bound(provider: Provider) -> No
 async def test_equal_requests_have_equal_bytes_and_others_do_not(provider: Provider) -> None:
     assert provider.encode(request()) == provider.encode(request())
     assert provider.encode(request(TEXTS[0])) != provider.encode(request(TEXTS[1]))
+
+
+async def test_examples_are_for_language_models(provider: Provider) -> None:
+    shown = request(examples=(("another document", "sports"),))
+    same = provider.encode(shown) == provider.encode(request())
+    assert same == (provider.local or "recorded" in type(provider).__name__.lower())
+    assert same or provider.bound(shown) > provider.bound(request())
 
 
 async def test_local_tiers_bill_nothing_and_others_need_a_hold(provider: Provider) -> None:

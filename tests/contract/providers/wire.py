@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -48,26 +49,17 @@ async def talks_nonsense(writer: asyncio.StreamWriter) -> None:
     writer.close()
 
 
-class Server:
-    """Plays `script` for each request, and keeps what it was sent."""
+class Listener:
+    """Accepts connections, each served by a task of its own until it ends, breaks, or all is stopped."""
 
     def __init__(self) -> None:
-        self.script: Script = hangs
-        self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> "Server":
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+    async def start(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Self:
+        self._server = await asyncio.start_server(self._accept, host, 0, ssl=tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def json(self, index: int = -1) -> Any:
-        return json.loads(self.requests[index][2])
 
     async def stop(self) -> None:
         self._server.close()
@@ -77,22 +69,65 @@ class Server:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
+        self._tasks.add(asyncio.create_task(self._run(reader, writer)))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while not writer.is_closing():
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                first, *lines = head.strip().split("\r\n")
-                headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.requests.append((first, headers, body))
-                await self.script(writer)
+            await self._serve(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class Server(Listener):
+    """Plays `script` for each request, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script: Script = hangs
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def json(self, index: int = -1) -> Any:
+        return json.loads(self.requests[index][2])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            first, *lines = head.strip().split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            body = await reader.readexactly(int(headers.get("content-length", 0)))
+            self.requests.append((first, headers, body))
+            await self.script(writer)
+
+
+class Wire(Listener):
+    """Answers the n-th request with the n-th list of pieces, each in a packet of its own; None closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[list[bytes | None]] = []
+        self.seen: list[bytes] = []
+        self.pause_s = 0.0
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            self.seen.append(head + await reader.readexactly(length))
+            for piece in self.pieces.pop(0):
+                if piece is None:
+                    return
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(self.pause_s)
 
 
 def openai_body(
@@ -120,3 +155,9 @@ def bedrock_body(
     said = {"inputTokens": 100, "outputTokens": 5, "totalTokens": 105} if usage is None else usage
     message = {"role": "assistant", "content": [{"text": text}]}
     return json.dumps({"output": {"message": message}, "stopReason": stop, "usage": said}).encode()
+
+
+def embeddings_body(embedding: object = (0.6, 0.8), *, usage: dict[str, int] | None = None) -> bytes:
+    said = {"prompt_tokens": 7, "total_tokens": 7} if usage is None else usage
+    data = [{"object": "embedding", "index": 0, "embedding": embedding}]
+    return json.dumps({"object": "list", "model": "e-1", "data": data, "usage": said}).encode()

@@ -6,11 +6,12 @@ import pyarrow as pa
 
 from pipeline.ports.storage import Storage
 from pipeline.storage.commits import create_commit
-from pipeline.storage.final import write_part
+from pipeline.storage.final import merging, write_part
+from pipeline.storage.merge import MEMORY
 from schemas import lake
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 from schemas.records import Commit
-from schemas.tables import BATCH_TABLES, TABLES, TEXT, TEXTS, TIME, USD, usd_column
+from schemas.tables import BATCH_TABLES, NUMBERS, TABLES, TEXT, TEXTS, TIME, USD, usd_column
 
 J = JobId("J")
 
@@ -27,7 +28,7 @@ def _column(field: pa.Field, value: Any, size: int) -> pa.Array:
         return usd_column(value if isinstance(value, list) else [value or 1_000] * size)
     if value is None:
         value = _plain(field.type)
-    values = value if isinstance(value, list) and field.type != TEXTS else [value] * size
+    values = value if isinstance(value, list) and field.type not in (TEXTS, NUMBERS) else [value] * size
     return pa.array(values, field.type)
 
 
@@ -36,6 +37,8 @@ def _plain(kind: pa.DataType) -> Any:
         return "text"
     if kind == TEXTS:
         return ["cheap", "dear"]
+    if kind == NUMBERS:
+        return [0.9, 0.0]
     if kind == TIME:
         return 1_700_000_000_123
     return False if kind == pa.bool_() else 1
@@ -79,3 +82,9 @@ async def land_batch(storage: Storage, batch: int, queries: list[str], **columns
 
 def job_row(generation: int = 1) -> pa.Table:
     return filled("jobs", ["one"], generation=generation)
+
+
+async def merge_final(storage: Storage, *table: Any, memory: str = MEMORY, **more: Any) -> int:
+    """One table alone."""
+    async with merging(storage, memory) as merger:
+        return await merger.publish(*table, **more)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.ports.storage import Storage
-from pipeline.storage.final import merge_final, write_final, write_part
+from pipeline.storage.final import write_final, write_part
 from pipeline.storage.views import DATABASE, connect, prepare_lake, rebuild_views
 from schemas import lake
 from schemas.errors import LakeUnreachable
 from schemas.ids import BatchIndex, Fence, Generation
-from tests.contract.storage.rows import J, filled, job_row, land_batch
+from tests.contract.storage.rows import J, filled, job_row, land_batch, merge_final
 
 # Answers each statement on stdin with one line; knows nothing of Tierwise.
 ANALYST = """
@@ -85,7 +85,7 @@ async def test_a_writer_who_locks_the_file_stops_nobody(local: Storage, tmp_path
     await prepare_lake(local)
     with analyst(local, "write", tmp_path) as writer:
         assert writer.ask("CREATE TABLE mine AS SELECT 1 AS x").startswith("[")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await prepare_lake(local)
             await local.probe()
             await work(local)

@@ -12,14 +12,14 @@ import pytest
 
 from pipeline.ports.storage import Storage
 from pipeline.storage.commits import create_commit, read_commits
-from pipeline.storage.final import merge_final, write_final, write_part
+from pipeline.storage.final import write_final, write_part
 from pipeline.storage.sweep import delete_live
 from pipeline.storage.views import prepare_lake
 from schemas import lake
 from schemas.errors import LeaseLost, NoSuchObject
 from schemas.ids import Generation
 from schemas.tables import BATCH_TABLES, TABLES
-from tests.contract.storage.rows import J, filled, land_batch, put_batch
+from tests.contract.storage.rows import J, filled, land_batch, merge_final, put_batch
 
 ONE, TWO = Generation(1), Generation(2)
 
@@ -180,6 +180,41 @@ async def test_speed(local: Storage, capsys: pytest.CaptureFixture[str]) -> None
     with capsys.disabled():
         print(f"\nmerge: 100 parts {1e5 / (middle - began):,.0f} rows/s; "
               f"generation 2 {1e5 / (perf_counter() - middle):,.0f} rows/s")  # fmt: skip
+
+
+async def test_rows_stay_in_the_order_of_their_batches(local: Storage) -> None:
+    """So that the row groups of an id's neighbours are few, and readers skip the others."""
+    keys = []
+    for batch in range(150):
+        keys.append(lake.part("results", J, ONE, batch, 1))  # type: ignore[arg-type]
+        names = [f"{batch:03d}-{n:04d}" for n in range(2_000)]
+        await write_part(local, keys[-1], filled("results", names, batch=batch))
+    assert await merge_final(local, "results", J, ONE, keys) == 300_000
+    assert await local.list("results/job=J/") == [lake.final("results", J)]
+    file = pq.ParquetFile(io.BytesIO(await local.read(lake.final("results", J))))
+    sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+    assert len(sizes) == 3
+    assert min(sizes[:2]) >= 120_000
+    found = file.read(columns=["query_id"])["query_id"].to_pylist()
+    assert found == sorted(found)
+
+
+async def test_long_documents_need_no_more_memory_than_short_ones(local: Storage) -> None:
+    """A row group of the usual number of rows would hold 200 MB here."""
+    keys = []
+    for batch in range(50):
+        keys.append(lake.batch_file(J, ONE, batch))  # type: ignore[arg-type]
+        texts = [f"{batch}-{n} " * 5_000 for n in range(100)]
+        names = [f"{batch}-{n}" for n in range(100)]
+        await write_part(local, keys[-1], _documents(names, texts))
+    assert await merge_final(local, "documents", J, ONE, keys, memory="160MB") == 5_000
+    merged = await final(local, "documents")
+    assert set(merged["text"].to_pylist()) == {f"{b}-{n} " * 5_000 for b in range(50) for n in range(100)}
+
+
+def _documents(names: list[str], texts: list[str]) -> pa.Table:
+    rows = filled("documents", names)
+    return rows.set_column(rows.schema.get_field_index("text"), rows.schema.field("text"), pa.array(texts))
 
 
 async def test_small_tables_are_written_whole(storage: Storage) -> None:

@@ -11,14 +11,14 @@ import pytest
 
 from pipeline.ports.storage import Storage
 from pipeline.storage import open_storage
-from pipeline.storage.final import merge_final, write_final
+from pipeline.storage.final import write_final
 from pipeline.storage.sql import named, read_sql
 from pipeline.storage.views import DATABASE, connect, prepare_lake, rebuild_views
 from schemas import lake
 from schemas.errors import LakeUnreachable
 from schemas.ids import Generation
 from schemas.tables import BATCH_TABLES, TABLES
-from tests.contract.storage.rows import J, filled, job_row, land_batch, put_batch
+from tests.contract.storage.rows import J, filled, job_row, land_batch, merge_final, put_batch
 
 VIEWS = list(named(read_sql("views.sql")))
 

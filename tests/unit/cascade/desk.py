@@ -7,9 +7,13 @@ from typing import Any
 
 import msgspec
 
-from pipeline.cascade.call import Caller, Rung
+from pipeline.cascade.call import Caller
+from pipeline.cascade.limits import Allowed
+from pipeline.cascade.pace import Pace
+from pipeline.cascade.rung import Rung
 from pipeline.ledger.memory import MemoryLedger
 from pipeline.ports.ledger import Account, CallRow
+from pipeline.wiring.services import now_ms
 from schemas.ids import AccountId, BatchIndex, CallId, Generation, JobId, Nano, QueryId, TierName
 from schemas.money import Usage
 from schemas.records import Completion, Lease, Pin, Reply, Request
@@ -107,13 +111,14 @@ class Desk:
         assert isinstance(lease, Lease)
         self.lease = lease
         self.caller = Caller(
-            self.ledger,
-            lease,
-            ACCOUNT,
+            ledger=self.ledger,
+            lease=lease,
+            account=ACCOUNT,
             clock=lambda: 1000,
             new_id=lambda: next(self.ids),
             random=lambda: 0.0,
             share=share,
+            lease_until=2**62,
         )
         return self.caller
 
@@ -133,12 +138,12 @@ def rung(
     slots: int = 8,
     room: int = 10**6,
     trust: float = 0.7,
+    pace: Pace | None = None,
 ) -> Rung:
     return Rung(
         name=TierName(name),
         provider=provider,
-        slots=asyncio.Semaphore(slots),
-        begun=asyncio.Semaphore(slots),
+        pace=pace or Pace(TierName(name), Allowed(upstream=name, most=slots), MemoryLedger(), now_ms),
         trust=trust,
         retries=retries,
         logprobs=True,

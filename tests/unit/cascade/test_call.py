@@ -1,12 +1,12 @@
 """No call without a hold, nothing read before it is journalled, and no hold left over, whatever happens."""
 
 import asyncio
-from typing import Any
 
 import msgspec
 import pytest
 
-from pipeline.cascade.call import Yielded
+from pipeline.cascade.call import Caller
+from pipeline.cascade.holder import Yielded
 from pipeline.ports.ledger import Settlement
 from schemas.errors import LeaseLost
 from schemas.ids import QueryId
@@ -21,14 +21,12 @@ NO_FORMAT = http(400, b"response_format is not supported")
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits between attempts are noted, not slept."""
     waited: list[float] = []
-    real = asyncio.sleep
 
-    async def sleep(seconds: float, *_: Any) -> None:
+    async def rest(_: Caller, seconds: float) -> None:
         waited.append(seconds)
-        await real(0)
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr("pipeline.cascade.call.asyncio.sleep", sleep)
-    monkeypatch.setattr("tenacity.asyncio._portable_async_sleep", sleep)
+    monkeypatch.setattr(Caller, "rest", rest)
     return waited
 
 
@@ -118,25 +116,25 @@ async def test_retries_are_counted(retries: int, reply: Reply, outcome: str) -> 
 
 async def test_what_the_provider_asks_for_is_waited_between_attempts(no_waiting: list[float]) -> None:
     desk = await Desk.open()
-    provider = Scripted(http(429, retry_after_s=9.0), http(429, retry_after_s=11.0), ok())
+    provider = Scripted(http(429, retry_after_s=0.09), http(429, retry_after_s=0.11), ok())
 
     await desk.caller.ask(rung(provider), request(), Q)
 
-    assert no_waiting == [9.0, 11.0]
+    assert no_waiting == [0.09, 0.11]
 
 
 async def test_a_wait_keeps_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     desk, provider = await Desk.open(), Scripted(http(429), ok())
     tier = rung(provider, slots=1)
-    locked: list[bool] = []
+    taken: list[int] = []
 
-    async def sleep(seconds: float) -> None:
-        locked.append(tier.slots.locked())
+    async def rest(_: Caller, seconds: float) -> None:
+        taken.append(tier.pace.wire.taken)
 
-    monkeypatch.setattr("pipeline.cascade.call.asyncio.sleep", sleep)
+    monkeypatch.setattr(Caller, "rest", rest)
     await desk.caller.ask(tier, request(), Q)
 
-    assert locked == [False]
+    assert taken == [0]
 
 
 async def test_a_client_error_is_not_asked_again() -> None:
@@ -180,7 +178,7 @@ async def test_equal_requests_in_flight_share_one_call() -> None:
 
 
 async def test_when_the_shared_call_fails_the_next_one_tries() -> None:
-    desk, provider = await Desk.open(), Scripted(http(401), ok())
+    desk, provider = await Desk.open(), Scripted(http(400), ok())
     tier = rung(provider)
 
     asked = await asyncio.gather(desk.caller.ask(tier, request(), Q), desk.caller.ask(tier, request(), Q2))

@@ -1,10 +1,13 @@
 """Up the ladder: who is believed, who is passed over, and why a query ends as it does."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import TypeAdapter
 
+from pipeline.cascade.bench import Judging
 from pipeline.cascade.judges.agreement import Agreement
 from pipeline.cascade.judges.confidence import Confidence
 from pipeline.cascade.judges.valid import Valid
@@ -14,7 +17,7 @@ from pipeline.task.prompt import build_prompt
 from pipeline.taxonomy.tree import ROOT
 from schemas.ids import QueryId, TierName
 from schemas.job import Task
-from schemas.records import Plan, Query, Reply, Result
+from schemas.records import Onward, Plan, Query, Reply, Result
 from tests.unit.cascade.desk import CUT, HOLD, JOB, Desk, Scripted, http, ok, rung
 
 TASK: TypeAdapter[Any] = TypeAdapter(Task)
@@ -29,6 +32,7 @@ async def run(
     rooms: tuple[int, ...] = (),
     rejected: str | None = None,
     retries: int = 0,
+    planned: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Result:
     desk = desk or await Desk.open()
@@ -39,15 +43,19 @@ async def run(
         name: rung(tier, name=name, room=room, retries=retries)
         for name, tier, room in zip(names, tiers, sizes, strict=True)
     }
-    given: dict[str, Any] = {"masked": (), "too_long": "reject", "max_tokens": None, "min_confidence": {}}
+    given: dict[str, Any] = {
+        "judging": Judging(judges=[Valid(), Confidence(), Agreement()]),
+        "masked": (), "too_long": "reject", "max_tokens": None, "min_confidence": {},
+    }  # fmt: skip
     asking = Asking(
         prompt=build_prompt(spec),
         parse=parser_of(spec),
         rungs=rungs,
-        judges=[Valid(), Confidence(), Agreement()],
         **{**given, **fields},
     )
-    plan = Plan(tiers=tuple(names), accept=(0.8,) * len(names), route="ladder", policy_version="p")
+    plan = Plan(
+        tiers=tuple(names), accept=(0.8,) * len(names), route="ladder", policy_version="p", **planned or {}
+    )
     query = Query(query_id=QueryId("q"), text=text, rejected=rejected)
     result, _ = await walk(asking, desk.caller, query, ROOT, plan, lambda: 77)
     assert (await desk.account()).held == 0
@@ -87,7 +95,7 @@ async def test_the_first_tier_that_is_sure_is_believed() -> None:
         (ok(" "), "empty"),
         (unsure(), "confidence 0.60 below 0.80"),
         (ok("a"), "confidence 0.70 below 0.80"),
-        (http(401), "rejected: HTTP 401"),
+        (http(400), "rejected: HTTP 400"),
         (http(500), "presumed: HTTP 500"),
         (http(429), "rate_limited: HTTP 429"),
     ],
@@ -215,7 +223,7 @@ async def test_a_long_document_is_split_and_the_parts_vote() -> None:
 
 
 async def test_parts_are_judged_though_the_first_failed() -> None:
-    tier = Scripted(http(401), sure("a"))
+    tier = Scripted(http(400), sure("a"))
 
     result = await run(tier, text="x" * 30 + "y" * 30, too_long="split_and_vote", max_tokens=10)
 
@@ -254,3 +262,103 @@ async def test_the_judges_votes_are_written_down() -> None:
     assert result.tier == "t1"  # agreement made it believed
     invalid = await run(Scripted(ok("?")))
     assert {vote.judge: vote.score for vote in invalid.steps[0].votes}["valid"] == 0.0
+
+
+class Then(Onward):
+    """Plans other tiers after the first answer; writes down what it was told."""
+
+    def __init__(self, *tiers: str) -> None:
+        self.tiers = tuple(map(TierName, tiers))
+        self.told: list[tuple[Any, ...]] = []
+
+    def replan(self, plan: Plan, asked: Sequence[TierName], confidence: float, standing: float) -> Plan:
+        self.told.append((tuple(asked), round(confidence, 3), round(standing, 3)))
+        if len(asked) > 1:
+            return plan
+        if not self.tiers:
+            return msgspec.structs.replace(plan, accept=(0.0, *plan.accept[1:]))
+        return msgspec.structs.replace(plan, tiers=(*asked, *self.tiers), accept=(0.8, 0.0))
+
+
+async def test_an_answer_may_change_which_tier_is_next() -> None:
+    # Given a plan over three tiers that after the first answer leads to the third
+    then, skipped = Then("t2"), Scripted()
+    result = await run(
+        Scripted(unsure("a")), skipped, Scripted(ok("b", confidence=0.4)), planned={"onward": then}
+    )
+    # Then the second is never asked, what was planned first is kept, and the change says so
+    assert (result.value, result.tier, skipped.sent) == ("b", "t2", [])
+    assert result.plan.tiers == ("t0", "t1", "t2")
+    assert [step.replanned for step in result.steps] == [("t2",), None]
+    assert result.steps[0].reason == "confidence 0.60 below 0.80; replanned: then t2"
+    assert then.told[0] == (("t0",), 0.6, 0.6)
+    assert then.told[1][0] == ("t0", "t2")
+
+
+async def test_an_answer_may_end_the_plan() -> None:
+    dear = Scripted()
+    result = await run(Scripted(unsure("a")), dear, planned={"onward": Then()})
+
+    assert (result.status, result.value, dear.sent) == ("answered", "a", [])
+    (step,) = result.steps
+    assert (step.accepted, step.replanned) == (True, ())
+    assert result.reason == "confidence 0.60 reaches 0.00; replanned: no further call is worth its cost"
+
+
+async def test_a_plan_that_ends_early_keeps_the_best_answer() -> None:
+    class Ends(Then):
+        def replan(self, plan: Plan, asked: Sequence[TierName], confidence: float, standing: float) -> Plan:
+            accept = (*plan.accept[: len(asked) - 1], 0.0, *plan.accept[len(asked) :])
+            return plan if len(asked) < 2 else msgspec.structs.replace(plan, accept=accept)
+
+    tiers = (Scripted(unsure("a")), Scripted(ok("b", confidence=0.3)), Scripted())
+    result = await run(*tiers, planned={"onward": Ends()})
+
+    assert (result.value, result.tier, len(result.steps)) == ("a", "t0", 2)
+
+
+async def test_an_answer_that_is_not_valid_leaves_the_plan_as_it_is() -> None:
+    then = Then()
+    result = await run(Scripted(ok("?")), Scripted(sure("b")), planned={"onward": then})
+
+    assert result.value == "b"
+    assert [told[0] for told in then.told] == [("t0", "t1")]
+
+
+async def test_answers_paid_for_vote_where_the_plan_says_so() -> None:
+    # Given two cheap tiers that agree and a last one that knows hardly more
+    def tiers() -> tuple[Scripted, ...]:
+        return Scripted(unsure("a")), Scripted(ok("a", confidence=0.4)), Scripted(ok("b", confidence=0.62))
+
+    alone = await run(*tiers())
+    voted = await run(*tiers(), planned={"fuses": True}, choices=10)
+
+    assert (alone.value, alone.tier) == ("b", "t2")
+    assert (voted.value, voted.tier) == ("a", "t0")
+    assert voted.reason == "last tier of the plan; fused: t0 + t1 against t2"
+    assert voted.confidence == pytest.approx(0.593, abs=1e-3)  # of the vote; a lone voice for it said .6
+    assert [step.tier for step in voted.steps] == ["t0", "t1", "t2"]
+
+
+async def test_a_vote_is_held_when_money_ends_the_walk_too() -> None:
+    desk = await Desk.open(cap=HOLD + 50)
+    result = await run(
+        Scripted(unsure("a")),
+        Scripted(ok("b", confidence=0.9)),
+        Scripted(),
+        desk=desk,
+        planned={"fuses": True},
+    )
+
+    assert (result.status, result.value, result.tier) == ("deferred", "b", "t1")
+    assert result.reason.startswith("exhausted: ")
+    assert result.reason.endswith("fused: t1 against t0")
+
+
+async def test_no_vote_puts_an_answer_below_its_floor_in_the_place_of_one_that_stands() -> None:
+    def tiers() -> tuple[Scripted, ...]:
+        return Scripted(unsure("a")), Scripted(ok("a", confidence=0.5)), Scripted(ok("b", confidence=0.55))
+
+    planned, floor = {"fuses": True}, {"a": 0.97}
+    assert (await run(*tiers(), planned=planned)).value == "a"
+    assert (await run(*tiers(), planned=planned, min_confidence=floor)).value == "b"

@@ -27,3 +27,18 @@ def test_no_texts_and_no_words() -> None:
 
 def test_the_version_names_the_shape() -> None:
     assert HashingEncoder(dimensions=64).version != HashingEncoder(dimensions=128).version
+
+
+def test_grams_are_those_of_scikit_learn() -> None:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    texts = [
+        "",
+        "one",
+        "The CUP final, the cup!",
+        "a b c dd e ff",
+        "Straße 12 — déjà-vu_2 東京 İx",
+        "x\ny zz\tzz",
+    ]
+    theirs = HashingVectorizer(n_features=1024, ngram_range=(1, 2), dtype=np.float32).transform(texts)
+    np.testing.assert_array_equal(HashingEncoder().encode(texts), theirs.toarray())

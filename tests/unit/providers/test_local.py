@@ -7,7 +7,7 @@ import pytest
 from pipeline.features.hashing import HashingEncoder
 from pipeline.providers.keyword import KeywordTier
 from pipeline.providers.local import Guess
-from pipeline.providers.ngrams import Ngrams
+from pipeline.providers.ngrams import Ngrams, fit_grams
 from pipeline.providers.similarity import SimilarityTier
 from pipeline.providers.sklearn import SklearnTier
 from schemas.ids import CallId
@@ -83,12 +83,16 @@ def test_single_rows_equal_scikit_learns() -> None:
         "",
         "?",
     ]
-    ngrams = Ngrams(texts)
-    for text in [*texts, "new words abc tax Hello"]:
+    words, chars, matrix = fit_grams(texts)
+    ngrams = Ngrams(words, chars)
+    for text, wanted in zip(texts, matrix.toarray(), strict=True):
         features, values = ngrams.row(text)
-        row = np.zeros(ngrams.matrix([text]).shape[1], dtype=np.float32)
+        row = np.zeros(matrix.shape[1], dtype=np.float32)
         row[features] = values
-        np.testing.assert_allclose(row, ngrams.matrix([text]).toarray()[0], atol=1e-6)
+        np.testing.assert_allclose(row, wanted, atol=1e-6)
+    features, values = ngrams.row("new words abc tax Hello")
+    assert features.max() < matrix.shape[1]
+    assert len(ngrams.row("zzz")[0]) == 0
 
 
 def test_learned_tier_is_sure_of_what_it_saw() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.providers.http import HttpClient
 from pipeline.providers.loopback import RemoteForbidden
-from pipeline.providers.openai import OpenAIProvider, UnboundedField, UnusableCredential
+from pipeline.providers.openai import OpenAIProvider, UnboundedField
+from pipeline.providers.openai_door import UnusableCredential
 from schemas.errors import MissingCredential
 from schemas.ids import CallId
 from schemas.money import FREE, price_of
@@ -153,7 +154,7 @@ async def test_redirects_are_not_followed() -> None:
 
 
 async def test_a_reply_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.providers.http.MAX_BODY", 1000)
+    monkeypatch.setattr("pipeline.providers.connection.MAX_BODY", 1000)
     server = await Server().start()
     http = HttpClient()
     one = openai(server.url, Path(), http=http)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.router.fixed_ladder import FixedLadder
+from pipeline.router.policies.fixed_ladder import FixedLadder
 from schemas.ids import QueryId, TierName
 from schemas.records import Assignment, Pin, Query
 
@@ -27,7 +27,7 @@ def test_plans_hold_the_allowed_tiers_in_order_with_their_thresholds() -> None:
     assert [plan.tiers for plan in plans] == [("c", "a", "b"), ("c", "b"), (), ("c", "a", "b")]
     assert [plan.accept for plan in plans] == [(0.9, 0.8, 0.7), (0.9, 0.7), (), (0.9, 0.8, 0.7)]
     assert {plan.propensity for plan in plans} == {1.0}
-    assert {plan.policy_version for plan in plans} == {FixedLadder.version}
+    assert {plan.policy_version for plan in plans} == {"fixed-ladder@1"}
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,18 @@ def test_the_error_lists_all_says_nothing_was_spent_and_survives_a_process_borde
         ("usd: 1", "usd: .inf", "budget.usd", ""),
         ("usd: 1", "usd: 0.0000000001", "budget.usd", ""),
         ("budget:", "taxonomy: 5\nbudget:", "taxonomy", ""),
+        (
+            "budget:",
+            "policy: {name: thompson, encoder: word}\nbudget:",
+            "policy.encoder",
+            "'hashing' or 'minilm'",
+        ),
+        (
+            "budget:",
+            "policy: {name: thompson, encoder: {provider: openai, modl: m, model: m}}\nbudget:",
+            "policy.encoder.modl",
+            "Did you mean `model`?",
+        ),
         ("budget:", "taxonomy: {tree: 5}\nbudget:", "taxonomy.tree", ""),
         (
             "budget:",
@@ -223,3 +235,30 @@ def test_the_json_schema_is_valid_and_accepts_the_examples() -> None:
         assert [error.message for error in validator.iter_errors(yaml.safe_load(text))] == []
     assert not list(validator.iter_errors(yaml.safe_load(GOOD)))
     assert list(validator.iter_errors(yaml.safe_load(GOOD.replace("input:", "inputs:"))))
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "epsilon"),
+    [
+        ("thompson", "thompson", None),
+        ("thompson@3", "thompson@3", None),
+        ("{name: linucb, epsilon: 0.1}", "linucb", 0.1),
+    ],
+)
+def test_a_policy_is_a_name_or_a_name_with_options(written: str, name: str, epsilon: float | None) -> None:
+    policy = load_spec(f"{GOOD}policy: {written}\n").policy
+    assert (policy.name, policy.kind, policy.epsilon) == (name, name.split("@")[0], epsilon)
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("Thompson", "policy"),
+        ("{name: thompson, epsilon: 1.5}", "policy.epsilon"),
+        ("{name: thompson, gamma: 0}", "policy.gamma"),
+        ("{name: thompson, value_usd: 0}", "policy.value_usd"),
+        ("{epsilon: 0.5}", "policy.name"),
+    ],
+)
+def test_a_policy_s_mistakes_have_their_place(written: str, path: str) -> None:
+    assert [each.path for each in problems(f"{GOOD}policy: {written}\n")] == [path]

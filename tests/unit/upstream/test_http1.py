@@ -32,7 +32,7 @@ async def talk(upstream: Upstream, *pieces: bytes, replies: int = 1) -> list[int
 
 async def read_reply(reader: asyncio.StreamReader) -> int:
     """One reply's status."""
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     if b"100 Continue" in head:
         return 100
     await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))

@@ -1,0 +1,287 @@
+"""The audit of a job that is to be certified: every drawn row is asked of every tier, then one plan is frozen.
+
+    climb the whole ladder -> what each plan would have made of the rows -> chain from the pilot, test on the audit
+
+Replies are journalled as those of any call, so the rows' own batches get them for nothing, and an audit that is killed
+asks again only for what was in flight.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, combinations
+from math import floor
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pipeline.cascade.call import Caller
+from pipeline.cascade.rung import Asked, Rung
+from pipeline.cascade.walk import is_acceptable, missed_a_tier
+from pipeline.certify.bounds import lower_bound
+from pipeline.certify.certify import Tested, test_chain
+from pipeline.certify.chain import NEVER, build_chain, nested_chain
+from pipeline.certify.outcomes import Outcomes, of_tiers
+from pipeline.certify.quote import quote
+from pipeline.ports.ledger import Denied
+from pipeline.rows import OffLedger, answer_text
+from pipeline.ruling import Kind, Ruling, create_ruling
+from pipeline.task.mask import mask, unmask
+from pipeline.together import together
+from pipeline.work import Work
+from schemas.ids import Generation, QueryId, TierName
+from schemas.job import Quality
+from schemas.money import NANO_PER_USD
+from schemas.records import Assignment, Completion, Plan, Purpose, Query, Request, Result, Step
+
+Climb = Callable[[Query, Assignment, Plan, list[OffLedger]], Coroutine[Any, Any, Result]]
+SMALL = 3  # tiers of a plan, up to which every choice of tiers is looked at
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class AuditCaller(Caller):
+    """Answers are asked for as an audit, and within it once: on each order of tiers they are the same."""
+
+    denied: Denied | None = field(default=None, init=False)  # the last call that was not allowed
+    sample: int = 0  # of the answers that are asked for
+    _known: dict[tuple[object, ...], Asked] = field(default_factory=dict, init=False)
+
+    async def ask(
+        self,
+        rung: Rung,
+        request: Request,
+        query_id: QueryId,
+        *,
+        purpose: Purpose = "answer",
+        sample: int = 0,
+        usable: Callable[[Completion], bool] = lambda completion: True,
+    ) -> Asked:
+        sample = sample or (self.sample if purpose == "answer" else 0)
+        key = (rung.name, rung.provider.encode(request), query_id, purpose, sample)
+        if (known := self._known.get(key)) is not None:
+            return known
+        asked_as: Purpose = "audit" if purpose == "answer" else purpose
+        asked = await Caller.ask(
+            self, rung, request, query_id, purpose=asked_as, sample=sample, usable=usable
+        )
+        asked = msgspec.structs.replace(asked, purpose=asked_as)
+        self.denied = asked.denied or self.denied
+        if asked.completion is not None:
+            self._known[key] = asked
+        return asked
+
+
+async def hold_audit(
+    work: Work,
+    generation: Generation,
+    caller: AuditCaller,
+    drawn: Sequence[Query],
+    assigned: Sequence[Assignment],
+    climb: Climb,
+) -> tuple[list[Result], list[OffLedger]]:
+    """Ask, test, freeze. Returns what the tiers said on the whole ladder, and the calls that the ledger does not know.
+    Raises as the calls do; what it has asked by then costs nothing the next time."""
+    masked = work.asking.masked
+    rows = [
+        _Row(query, each, mask(query.text, masked)[1] if masked else {})
+        for query, each in zip(drawn, assigned, strict=True)
+    ]
+    ladder = tuple(work.asking.rungs)
+    off_ledger: list[OffLedger] = []
+    asked = await _climb_all(work, rows, ladder, climb, off_ledger)
+    if caller.denied is None and any(map(missed_a_tier, asked)):
+        asked = await _climb_all(work, rows, ladder, climb, off_ledger)
+    again = await _repeat(work, rows, caller, climb, off_ledger)
+    if caller.denied is not None:
+        kind: Kind = "cancelled" if caller.denied.reason == "cancelled" else "unfinished"
+        ruling = Ruling(kind=kind, reason=_why_unfinished(caller.denied))
+    else:
+        ruling = _with_repeats(await _judge(work, rows, asked, climb), rows, again)
+    await create_ruling(work.services.storage, work.job, generation, ruling)
+    return [*asked, *again], list(_once(off_ledger))
+
+
+async def give_up_audit(work: Work, generation: Generation, reason: str) -> None:
+    await create_ruling(work.services.storage, work.job, generation, Ruling(kind="unfinished", reason=reason))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    query: Query
+    assignment: Assignment
+    restored: dict[str, str]  # what its placeholders stand for
+
+    def said(self, step: Step) -> str | None:
+        """The answer, as text in tables."""
+        return answer_text(unmask(step.answer.value, self.restored))
+
+
+async def _climb_all(
+    work: Work, rows: Sequence[_Row], tiers: Sequence[TierName], climb: Climb, off_ledger: list[OffLedger]
+) -> list[Result]:
+    """Each row up these tiers, as far as its category allows them, with no answer believed before the last."""
+
+    def plan(row: _Row) -> Plan:
+        allowed = work.taxonomy.allowed(row.assignment) if work.taxonomy else None
+        asked = tuple(tier for tier in tiers if allowed is None or tier in allowed)
+        accept = (NEVER,) * len(asked)
+        return Plan(tiers=asked, accept=accept, route="ladder", policy_version="audit")
+
+    return await together([climb(row.query, row.assignment, plan(row), off_ledger) for row in rows])
+
+
+async def _repeat(
+    work: Work, rows: Sequence[_Row], caller: AuditCaller, climb: Climb, off_ledger: list[OffLedger]
+) -> list[Result]:
+    """Some audited rows asked of a reference tier once more."""
+    use, draw = work.spec.quality, work.manifest.draw
+    assert use is not None
+    assert draw is not None
+    if use.reference == "gold" or not use.repeats:
+        return []
+    caller.sample = 1
+    try:
+        chosen = rows[draw.pilot :][: use.repeats]
+        return await _climb_all(work, chosen, (TierName(use.reference),), climb, off_ledger)
+    finally:
+        caller.sample = 0
+
+
+def _with_repeats(ruling: Ruling, rows: Sequence[_Row], again: Sequence[Result]) -> Ruling:
+    known = {row.query.query_id: row for row in rows}
+    pairs = [
+        (ruling.reference.get(result.query_id), known[result.query_id].said(step))
+        for result in again
+        for step in result.steps
+    ]
+    both = [first == second for first, second in pairs if first is not None and second is not None]
+    return msgspec.structs.replace(ruling, repeated=len(both), repeated_alike=sum(both))
+
+
+async def _judge(work: Work, rows: Sequence[_Row], asked: Sequence[Result], climb: Climb) -> Ruling:
+    """From what the tiers said to the plan that is frozen, where one is asked for."""
+    use, draw = work.spec.quality, work.manifest.draw
+    assert use is not None
+    assert draw is not None
+    reference = [_reference(use, row, result) for row, result in zip(rows, asked, strict=True)]
+    known = list(zip(rows, asked, reference, strict=True))
+    graded = [said == row.query.gold for row, _, said in known if row.query.gold]
+    measured = Ruling(
+        kind="measured",
+        reference={row.query.query_id: said for row, _, said in known[draw.pilot :]},
+        unavailable=sum(missed_a_tier(result) for _, result, _ in known[draw.pilot :]),
+        graded=len(graded),
+        right=sum(graded),
+    )
+    if work.spec.promise is None:
+        return measured
+    pilot, audit = [], []
+    for tiers in orders_of(tuple(work.asking.rungs)):
+        climbed = await _climb_all(work, rows, tiers, climb, [])
+        outcome = _outcomes(work, rows, tiers, climbed, reference)
+        pilot.append(_part(outcome, slice(None, draw.pilot)))
+        audit.append(_part(outcome, slice(draw.pilot, None)))
+    delta = round(1 - use.confidence, 9)
+    first = pilot if draw.pilot else audit
+    if not draw.audit:
+        price = quote(first, target=use.bar, population=work.manifest.queries, audit=use.audit, delta=delta)
+        return Ruling(kind="quoted", reason="only its price was asked for", quote=price)
+    nested = not draw.pilot and len(work.asking.rungs) == 2
+    found = nested_chain(audit[0]) if nested else build_chain(first, use.bar)
+    tested = test_chain(found, audit, work.manifest.queries, use.bar, delta, pilot)
+    return _ruling(use, measured, tested, pilot)
+
+
+def orders_of(tiers: tuple[TierName, ...]) -> list[tuple[TierName, ...]]:
+    """The orders that a plan may ask tiers in: the whole ladder, every way up it from some tier on, and every choice
+    of a few tiers."""
+    suffixes = [tiers[start:] for start in range(len(tiers))]
+    few = chain.from_iterable(combinations(tiers, size) for size in range(1, SMALL + 1))
+    return list(dict.fromkeys([*suffixes, *few]))
+
+
+def _reference(use: Quality, row: _Row, asked: Result) -> str | None:
+    """What the row's answer is held against, as text."""
+    if use.reference == "gold":
+        return row.query.gold
+    step = next((step for step in asked.steps if step.tier == use.reference), None)
+    return None if step is None else row.said(step)
+
+
+def _outcomes(
+    work: Work,
+    rows: Sequence[_Row],
+    tiers: tuple[TierName, ...],
+    climbed: Sequence[Result],
+    reference: Sequence[str | None],
+) -> Outcomes:
+    """What n rows did on k tiers. A row for which a tier could not be asked, or the reference has no answer, agrees
+    nowhere."""
+    shape = (len(rows), len(tiers))
+    confidence, cost = np.full(shape, -np.inf), np.zeros(shape)
+    agrees = np.zeros((shape[0], shape[1] + 1), dtype=np.bool_)
+    place = {tier: position for position, tier in enumerate(tiers)}
+    for at, (row, result, said) in enumerate(zip(rows, climbed, reference, strict=True)):
+        for step in result.steps:
+            position = place[step.tier]
+            cost[at, position] = (step.cost + step.judging) / NANO_PER_USD
+            if is_acceptable(work.asking, step):
+                confidence[at, position] = step.confidence
+        if said is None or missed_a_tier(result):
+            continue
+        for step in result.steps:
+            agrees[at, place[step.tier]] = row.said(step) == said
+        agrees[at, -1] = result.status == "answered" and answer_text(result.value) == said
+    return Outcomes(tiers=tiers, confidence=confidence, agrees=agrees, cost=cost)
+
+
+def _part(outcomes: Outcomes, rows: slice) -> Outcomes:
+    return Outcomes(
+        tiers=outcomes.tiers,
+        confidence=outcomes.confidence[rows],
+        agrees=outcomes.agrees[rows],
+        cost=outcomes.cost[rows],
+    )
+
+
+def _ruling(use: Quality, measured: Ruling, tested: Tested, pilot: Sequence[Outcomes]) -> Ruling:
+    best = _certain(tested, pilot)
+    ruling = msgspec.structs.replace(measured, kind="planned", tested=tested, best=best)
+    if tested.chosen is not None:
+        return ruling
+    reason = _why_infeasible(use, tested, best)
+    if measured.unavailable:
+        reason = f"{measured.unavailable} audited rows could not be asked of every tier; {reason}"
+        return msgspec.structs.replace(ruling, kind="unfinished", reason=reason)
+    return msgspec.structs.replace(ruling, kind="infeasible", reason=reason)
+
+
+def _certain(tested: Tested, pilot: Sequence[Outcomes]) -> float:
+    """Share of all rows that the first plan of the chain agrees on at least: it was named before the audit was opened,
+    so its bound holds by itself."""
+    first = tested.tests[0]
+    known, _ = of_tiers(pilot, first.candidate.tiers).run(first.candidate.accept)
+    rest = tested.population - len(known)
+    share = lower_bound(first.agreeing, first.drawn, rest, tested.delta)
+    return (share * rest + int(known.sum())) / tested.population
+
+
+def _why_infeasible(use: Quality, tested: Tested, best: float) -> str:
+    promise = f"{tested.target:.1%} agreement with {use.reference} can not be certified"
+    first = tested.tests[0]
+    lower = floor((best - use.off_plan) * 1000) / 1000
+    return (
+        f"{promise}: the surest plan ({' > '.join(first.candidate.tiers)}) agrees on {first.agreeing} of "
+        f"{first.drawn} audited rows, at confidence {use.confidence:.0%} on {best:.1%} of all. "
+        f"Ask for at most {lower:.1%}, draw more rows, or put a better tier on the ladder."
+    )
+
+
+def _why_unfinished(denied: Denied) -> str:
+    why = f"{denied.reason}: {denied.detail}" if denied.detail else denied.reason
+    return f"the audit could not be asked to its end ({why})"
+
+
+def _once(off_ledger: Sequence[OffLedger]) -> Iterator[OffLedger]:
+    """A row that was put to the ladder again has its calls in here twice."""
+    yield from {each.asked.call_id: each for each in off_ledger}.values()

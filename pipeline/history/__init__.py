@@ -1,0 +1,1 @@
+"""What earlier jobs were answered: replies used again, and answers to look back at."""

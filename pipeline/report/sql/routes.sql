@@ -1,0 +1,7 @@
+-- Per way of routing (the category's record, the learned model, exploring, the ladder): queries, accuracy, cost.
+SELECT r.route, count(*) AS queries,
+       count(*) FILTER (WHERE d.gold IS NOT NULL AND r.answer IS NOT NULL) AS graded,
+       count(*) FILTER (WHERE r.answer = d.gold) AS correct,
+       sum(r.cost_usd)::DECIMAL(18, 9) AS cost_usd
+FROM results r LEFT JOIN documents d ON d.job = r.job AND d.query_id = r.query_id
+WHERE r.job = $job GROUP BY 1 ORDER BY queries DESC, r.route
