@@ -15,6 +15,7 @@ from tests.upstream.client import Upstream, start_upstream
 from tests.upstream.config import config_from
 
 ROWS, PILOT = 2000, 100
+SURE = 400  # rows: a pilot whose luck does not decide what is out of reach (the draw differs with each job)
 LABELS = ["billing", "refund", "other"]
 PRICES = {"small": {"input": "1", "output": "4"}, "large": {"input": "50", "output": "200"}}
 
@@ -46,8 +47,8 @@ def spec_of(place: Tierwise, upstream: Upstream, **more: Any) -> dict[str, Any]:
     ("large", "reference", "target", "feasible"),
     [
         (1.0, "gold", 0.95, True),
-        (0.8, "gold", 0.95, False),
-        (0.9, "gold", 0.95, False),
+        (0.8, "gold", 0.95, False),  # at best .94
+        (0.9, "gold", 0.995, False),  # at best .97
         (0.8, "large", 0.95, True),  # the top tier agrees with itself
         (0.8, "gold", 0.7, True),
     ],
@@ -58,11 +59,11 @@ def test_what_is_out_of_reach_is_named(
     with models(0.7, large) as upstream:
         # When a job is quoted
         path = write_spec(place, spec_of(place, upstream))
-        given = ("--reference", reference, "--target", str(target), "--pilot", str(PILOT))
+        given = ("--reference", reference, "--target", str(target), "--pilot", str(SURE))
         said = tierwise(place, "quote", path, *given, "--json", code=0 if feasible else 7).json()
 
         # Then the pilot alone was asked and paid for, and the verdict is right
-        assert upstream.stats().served <= 2 * PILOT
+        assert upstream.stats().served <= 2 * SURE
         assert Decimal(said["pilot_usd"]) * 10**9 == upstream.meter_total_nano()
         assert (said["wanted"] is not None) is feasible
         assert (said["best"] >= target) is feasible
