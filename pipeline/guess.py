@@ -1,5 +1,6 @@
 """What a file's columns are for, from its names and its first rows: document, id, label."""
 
+import re
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any
@@ -10,6 +11,7 @@ from pipeline.sources import UNREADABLE, Row
 
 MOST_LABELS = 200
 LONGEST_LABEL = 80  # characters
+_AMOUNT = re.compile(r"[-+]?\d+[.,]\d+")
 _IDS = ("id", "key", "uuid", "guid", "number", "nr", "no")
 _LABELS = ("label", "gold", "category", "class", "intent", "topic", "target", "tag", "sentiment", "type")
 _TEXTS = ("text", "document", "body", "message", "content", "description", "review", "question", "query")
@@ -73,10 +75,13 @@ def _labelling(name: str, cells: list[str]) -> float:
 
 
 def _identity(name: str, cells: list[str]) -> float:
-    """No value twice."""
-    if len(set(cells)) < len(cells) or max(map(len, cells)) > 200:
+    """No value twice, or one cell in twenty where the name tells; amounts are no ids."""
+    named = _named(name, _IDS)
+    repeated = 1 - len(set(cells)) / len(cells)
+    if repeated > (0.05 if named else 0) or max(map(len, cells)) > 200:
         return 0.0
-    return 1.0 + _named(name, _IDS) if _named(name, _IDS) or all(" " not in cell for cell in cells) else 0.0
+    plain = not any(" " in cell for cell in cells) and not all(_AMOUNT.fullmatch(cell) for cell in cells)
+    return 1.0 + named if named or plain else 0.0
 
 
 def _named(name: str, known: Sequence[str]) -> bool:

@@ -84,8 +84,7 @@ def columns(path: Path, kind: str) -> list[str] | None:
             case "parquet":
                 return list(pq.read_schema(path).names)
             case "csv":
-                with _open_text(path) as file:
-                    return next(csv.reader(file, delimiter=_delimiter(path)), [])
+                return _header(path, _delimiter(path))
             case _:
                 return None
 
@@ -129,8 +128,16 @@ def _kind(path: Path, kind: str) -> str:
 
 
 def _delimiter(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix != ".gz"]
-    return "\t" if suffixes[-1:] == [".tsv"] else ","
+    """What splits the header into the most columns, a comma if in doubt: spreadsheets write semicolons where numbers
+    have commas. A .tsv has tabs."""
+    if [suffix.lower() for suffix in path.suffixes if suffix != ".gz"][-1:] == [".tsv"]:
+        return "\t"
+    return max(",;\t|", key=lambda delimiter: len(_header(path, delimiter)))
+
+
+def _header(path: Path, delimiter: str) -> list[str]:
+    with _open_text(path) as file:
+        return next(csv.reader(file, delimiter=delimiter), [])
 
 
 def _open_text(path: Path) -> IO[str]:

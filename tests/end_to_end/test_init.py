@@ -1,6 +1,7 @@
 """A job spec from a file of documents, and the spec works."""
 
 import csv
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from tests.end_to_end.command import Tierwise
 from tests.end_to_end.inside import tierwise
+from tests.terminal import at_terminal
 
 HEADER = ['Ünïque "ID"', "Beschreibung (lang)", "Kategorie: A/B"]
 ROWS = [
@@ -84,3 +86,45 @@ def test_what_cannot_be_guessed_is_asked_for(place: Tierwise) -> None:
     said = tierwise(place, "init", "awk ward.csv", "--model", "no-such-model", code=2).err
     assert "no-such-model" in said
     assert not (place.folder / "job.yaml").exists()
+
+
+def test_what_no_option_says_is_asked_on_a_terminal(place: Tierwise) -> None:
+    # Given a person at a terminal who takes the columns as guessed and wants one model
+    write_rows(place)
+    command = [sys.executable, "-m", "jobs.cli", "init", "awk ward.csv"]
+    with at_terminal(command, place) as screen:
+        for asked, said in (
+            ("document [Beschr", ""),
+            ("if any [Kategorie", ""),
+            ("cheapest first [", "gpt-4o"),
+        ):
+            screen.wait_for(asked)
+            screen.type(said)
+        screen.wait_for("Next: look through it")
+    spec = yaml.safe_load((place.folder / "job.yaml").read_text())
+    assert (spec["input"]["text"], spec["input"]["gold"]) == tuple(HEADER[1:])
+    assert [tier["model"] for tier in spec["tiers"]] == ["gpt-4o"]
+
+
+def test_an_endpoint_of_ones_own_with_a_free_classifier_before_it(place: Tierwise) -> None:
+    write_rows(place)
+    given = ("--train", "awk ward.csv", "--base-url", "http://127.0.0.1:9/v1", "--no-key")
+    assert "no price" in tierwise(place, "init", "awk ward.csv", *given, "--model", "own", code=2).err
+    said = tierwise(
+        place, "init", "awk ward.csv", *given, "--model", "own", "--price", "own=0.1/0.4", "--json"
+    ).json()
+    classifier, own = yaml.safe_load((place.folder / "job.yaml").read_text())["tiers"]
+    assert (classifier["provider"], classifier["text"], classifier["label"]) == ("sklearn", *HEADER[1:])
+    assert (own["base_url"], own["api_key_env"]) == ("http://127.0.0.1:9/v1", None)
+    assert own["price"] == {"input": "0.1", "output": "0.4"}
+    assert Decimal(said["high_usd"]) > 0
+
+
+def test_a_free_job_runs_at_once(place: Tierwise) -> None:
+    write_rows(place)
+    tierwise(place, "init", "awk ward.csv", "--train", "awk ward.csv", "--free")
+    said = tierwise(place, "run", "job.yaml", "--json").json()
+    assert (said["statuses"], Decimal(said["cost_usd"])) == ({"answered": len(ROWS)}, 0)
+    assert "--train" in tierwise(place, "init", "awk ward.csv", "--free", "--force", code=2).err
+    written = tierwise(place, "init", "awk ward.csv", "--price", "gpt", "--force", code=2).err
+    assert "MODEL=IN/OUT" in written

@@ -26,6 +26,14 @@ def test_what_repeats_is_no_id() -> None:
     assert guess(rows(id=[1, 1, 2, 3], text=MESSAGES)).id is None
 
 
+def test_a_telling_name_may_repeat_now_and_then_and_amounts_are_no_ids() -> None:
+    numbers = [*range(1, 40), 1]
+    found = guess(rows(price=[f"{n},{n + 10}" for n in range(40)], nr=numbers, text=MESSAGES * 10))
+    assert found.id == "nr"
+    assert guess(rows(price=["1.50", "2.25", "3.75", "4.10"], text=MESSAGES)).id is None
+    assert guess(rows(code=numbers, text=MESSAGES * 10)).id is None
+
+
 def test_every_value_another_is_no_label() -> None:
     found = guess(rows(text=MESSAGES, label=["a", "b", "c", "d"]))
     assert (found.label, found.labels) == (None, ())

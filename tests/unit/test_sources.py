@@ -54,6 +54,19 @@ def test_tabs(tmp_path: Path, name: str) -> None:
     assert rows(tmp_path, name, b"id\ttext\n1\ta,b\n") == [{"id": "1", "text": "a,b"}]
 
 
+@pytest.mark.parametrize("by", [";", "|", "\t"])
+def test_columns_that_something_else_than_a_comma_divides(tmp_path: Path, by: str) -> None:
+    assert rows(tmp_path, "a.csv", f'Nr{by}Betrag, EUR{by}Text\n1{by}3,50{by}"a{by}b, c"\n'.encode()) == [
+        {"Nr": "1", "Betrag, EUR": "3,50", "Text": f"a{by}b, c"}
+    ]
+    assert columns(tmp_path / "a.csv", "auto") == ["Nr", "Betrag, EUR", "Text"]
+
+
+def test_a_comma_where_it_is_in_doubt(tmp_path: Path) -> None:
+    assert rows(tmp_path, "a.csv", b"id,text; long\n1,a;b\n") == [{"id": "1", "text; long": "a;b"}]
+    assert rows(tmp_path, "b.csv", b"text\na|b;c\n") == [{"text": "a|b;c"}]
+
+
 def test_commas_in_a_csv_whatever_it_was_before(tmp_path: Path) -> None:
     assert rows(tmp_path, "a.tsv.csv", b"id,text\n1,a\n") == [{"id": "1", "text": "a"}]
 
