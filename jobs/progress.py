@@ -15,6 +15,7 @@ from pipeline.ports.ledger import Account
 from pipeline.work import Services
 from schemas.ids import AccountId
 from schemas.money import format_usd
+from schemas.records import Result
 
 
 class Board:
@@ -30,10 +31,10 @@ class Board:
         self.statuses: Counter[str] = Counter()
         self.account: Account | None = None
 
-    def count(self, status: str, tier: str) -> None:
-        self.statuses[status] += 1
-        if tier and status == "answered":
-            self.tiers[tier] += 1
+    def count(self, result: Result) -> None:
+        self.statuses[result.status] += 1
+        if result.tier and result.status == "answered":
+            self.tiers[result.tier] += 1
         self._bar.advance(self._task)
 
     def at(self, done: int, tiers: Counter[str], statuses: Counter[str]) -> None:
