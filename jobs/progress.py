@@ -37,11 +37,6 @@ class Board:
             self.tiers[result.tier] += 1
         self._bar.advance(self._task)
 
-    def at(self, done: int, tiers: Counter[str], statuses: Counter[str]) -> None:
-        """Set everything at once, for a watcher of other processes' work."""
-        self.tiers, self.statuses = tiers, statuses
-        self._bar.update(self._task, completed=done)
-
     def draw(self) -> Group:
         return Group(self._bar, Text(f"  {self._money()}"), Text(f"  {self._answers()}"))
 
