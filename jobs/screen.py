@@ -39,7 +39,7 @@ TIERS = (
     Column("latency", WIDE, lambda tier: f"{tier.latency_ms:,} ms" if tier.latency_ms else ""),
     Column("429", 50, lambda tier: f"{tier.limited:,}" if tier.limited else ""),
 )
-JOBS = {"done": 50, "%": 0, "a minute": WIDE, "to go": 60, "spent": 0, "held": WIDE, "cap": WIDE}  # likewise
+JOBS = {"done": 90, "%": 0, "a minute": WIDE, "to go": 60, "spent": 0, "held": WIDE, "cap": WIDE}  # likewise
 
 
 def job_screen(view: JobView, width: int, height: int) -> Group:
@@ -181,7 +181,7 @@ def _process(owner: str) -> str:
 def jobs_screen(lines: Sequence[JobLine], width: int, height: int) -> Group:
     """A line for each job; those that do not fit are counted."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("job", no_wrap=True, overflow="ellipsis", min_width=min(20, width // 3))
+    table.add_column("job", no_wrap=True, overflow="ellipsis")
     table.add_column("state", no_wrap=True)
     shown = [name for name, least in JOBS.items() if width >= least]
     for name in shown:

@@ -123,12 +123,9 @@ class JobWatch:
     async def look(self) -> JobView:
         """Raises UnknownJob."""
         ledger, now = self._services.ledger, self._services.clock()
-        row = await ledger.job(self._job)
-        if row is None:
-            raise UnknownJob(job=self._job)
+        activity = await ledger.activity(self._job, (await self._row()).generation, now)
+        row = await self._row()  # after what is under way: a batch that commits in between is in both
         pinned = await self._manifest(row)
-        # first what is under way: a batch that commits in between is then in both, and counted once
-        activity = await ledger.activity(row.job, row.generation, now)
         commits = await self._committed(row)
         counted = {commit.batch for commit in commits}
         noted = [each.tally for each in activity.under_way if each.tally and each.batch not in counted]
@@ -158,6 +155,12 @@ class JobWatch:
             rate=rate,
             spending=spending,
         )
+
+    async def _row(self) -> JobRow:
+        row = await self._services.ledger.job(self._job)
+        if row is None:
+            raise UnknownJob(job=self._job)
+        return row
 
     async def _manifest(self, row: JobRow) -> manifest.Manifest:
         storage = self._services.storage

@@ -55,9 +55,9 @@ def spec_of(place: Tierwise, url: str) -> str:
 
 
 @contextmanager
-def running(place: Tierwise, upstream: Upstream, latency_ms: int) -> Iterator[subprocess.Popen[str]]:
-    """The job `mails`, worked on by a process of its own; its upstream is quick again when the block ends."""
-    upstream.control(latency_ms=latency_ms)
+def running(place: Tierwise, upstream: Upstream) -> Iterator[subprocess.Popen[str]]:
+    """The job `mails`, worked on by a process of its own; its upstream is quick once the block ends."""
+    upstream.control(latency_ms=2000)
     process = place.start("run", spec_of(place, upstream.url), "--job", "mails", "--json")
     try:
         while not (place.folder / "lake/_jobs/mails/manifest.json").exists():
@@ -79,6 +79,8 @@ class Terminal:
         self._master, slave = os.openpty()
         self.resize(columns, lines)
         environment = {**place.environment(), "TERM": "xterm-256color"}
+        for name in ("COLUMNS", "LINES"):
+            environment.pop(name, None)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jobs.cli", *arguments],
             cwd=place.folder, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
@@ -122,7 +124,7 @@ class Terminal:
 @pytest.mark.timeout(280)
 def test_a_screen_that_is_left_while_the_job_goes_on(place: Tierwise, upstream: Upstream) -> None:
     # Given a job at a slow upstream, watched on a terminal
-    with running(place, upstream, 700) as process:
+    with running(place, upstream) as process:
         screen = Terminal(place, 120, 40, "status", "mails", "--watch")
         # Then the queries that ended grow, and so does the money
         done = screen.wait_for(rf"([\d,]+) of {ROWS} ", times=3)
@@ -150,7 +152,7 @@ def test_a_screen_that_is_left_while_the_job_goes_on(place: Tierwise, upstream: 
 @pytest.mark.timeout(280)
 def test_lines_and_objects_until_the_job_ends(place: Tierwise, upstream: Upstream) -> None:
     # Given a job that is watched by a machine
-    with running(place, upstream, 500) as process:
+    with running(place, upstream) as process:
         watching = place.start("status", "mails", "--watch", "--json")
         assert watching.stdout is not None
         views = []
