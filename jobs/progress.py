@@ -15,6 +15,7 @@ from pipeline.ports.ledger import Account
 from pipeline.work import Services
 from schemas.ids import AccountId
 from schemas.money import format_usd
+from schemas.records import Result
 
 
 class Board:
@@ -30,16 +31,11 @@ class Board:
         self.statuses: Counter[str] = Counter()
         self.account: Account | None = None
 
-    def count(self, status: str, tier: str) -> None:
-        self.statuses[status] += 1
-        if tier and status == "answered":
-            self.tiers[tier] += 1
+    def count(self, result: Result) -> None:
+        self.statuses[result.status] += 1
+        if result.tier and result.status == "answered":
+            self.tiers[result.tier] += 1
         self._bar.advance(self._task)
-
-    def at(self, done: int, tiers: Counter[str], statuses: Counter[str]) -> None:
-        """Set everything at once, for a watcher of other processes' work."""
-        self.tiers, self.statuses = tiers, statuses
-        self._bar.update(self._task, completed=done)
 
     def draw(self) -> Group:
         return Group(self._bar, Text(f"  {self._money()}"), Text(f"  {self._answers()}"))

@@ -1,49 +1,62 @@
-"""`tierwise status`: where a job stands: queries, dollars, answers per tier, time to finish."""
+"""`tierwise status`: where jobs stand: queries, dollars, tiers, time to finish; once, or as long as they run."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
 
 from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
-from jobs.progress import board
-from pipeline.ledger.pacing import rate_of
-from pipeline.ports.ledger import JobRow
-from pipeline.ruling import read_ruling
+from jobs.screen import job_screen, jobs_screen, key_of, line_of, trouble
+from jobs.summary import allowance_of, exit_code, print_summary, read_summary
 from pipeline.settings import Settings
-from pipeline.storage.commits import read_each
-from pipeline.wiring.tiers import allowed_of
-from pipeline.work import Services
+from pipeline.watch import JobsWatch, JobView, JobWatch, amounts_of
 from schemas import lake as layout
 from schemas import manifest
-from schemas.errors import UnknownJob
 from schemas.ids import JobId
-from schemas.job import Tier
 from schemas.money import format_usd, nano_to_usd
-from schemas.records import Commit
+
+Draw = Callable[[int, int], RenderableType]  # on so many columns and lines
+Show = Callable[[Sequence[JobView], Draw], None]
+LOOK_S = 1.0  # from one look to the next, at least
+SHARE = 20  # and so many times what a look takes of a processor
 
 
 def command(
     job: Annotated[
         str | None, typer.Argument(metavar="[JOB]", help="Default: all jobs, a line each.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Draw until the job is closed.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on until the job is closed; with --json, an object a line.")
+    ] = False,
     lake: Lake = None,
     ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
-    """Show a job's progress and money, or list the jobs."""
+    """Show a job's progress and money, or list the jobs. --watch draws them on the whole screen, or prints a line for
+    each change where there is none; it ends with the job and its exit code. Ctrl-C leaves the job running."""
     settings = settings_of(lake, ledger)
-    if job is None:
-        run_async(_list(settings, as_json))
-    elif watch and not as_json:
-        run_async(_watch(settings, JobId(job)))
-    else:
-        run_async(_show(settings, JobId(job), as_json))
+    if not watch:
+        run_async(_list(settings, as_json) if job is None else _show(settings, JobId(job), as_json))
+        return
+    try:
+        code = run_async(
+            _watch_all(settings, as_json) if job is None else _watch(settings, JobId(job), as_json)
+        )
+    except KeyboardInterrupt:
+        which = f"{job} goes" if job else "Jobs go"
+        back = f"tierwise status {f'{job} ' if job else ''}--watch{f' --lake {lake}' if lake else ''}"
+        typer.echo(f"{which} on; come back with: {back}", err=as_json)
+        return
+    if code:
+        raise typer.Exit(code)
 
 
 async def _list(settings: Settings, as_json: bool) -> None:
@@ -61,128 +74,104 @@ async def _list(settings: Settings, as_json: bool) -> None:
 
 async def _show(settings: Settings, job: JobId, as_json: bool) -> None:
     async with services_of(settings) as services:
-        said = await _state(services, job, _Commits(services, job))
+        view = await JobWatch(services, job).look()
     if as_json:
-        print_json(said)
+        print_json(as_dict(view))
         return
-    stop = f" ({said['stop']})" if said["stop"] else ""
-    typer.echo(f"{job}: {said['state']}{stop}, generation {said['generation']}")
+    stop = f" ({view.stop})" if view.stop else ""
+    typer.echo(f"{job}: {view.state}{stop}, generation {view.generation}")
     typer.echo(
-        f"queries {said['done']:,} of {said['queries']:,}; batches {said['committed']} of {said['batches']}"
+        f"queries {view.done:,} of {view.queries:,}; batches {view.committed} of {view.batches}, "
+        f"{view.under_way} under way in {len(view.workers)} workers"
     )
-    money = [
-        f"{name} {format_usd(said[f'{name}_nano'])}" for name in ("spent", "presumed", "held", "left", "cap")
-    ]
-    typer.echo(" · ".join(money))
-    typer.echo(
-        " · ".join(f"{name} {count:,}" for name, count in {**said["tiers"], **said["statuses"]}.items())
-    )
-    if said["audit"]:
-        typer.echo(f"audit: {said['audit']['said']}")
-    for tier, trouble in said["trouble"].items():
-        typer.echo(f"tier {tier}: {_words(trouble)}")
+    for account in view.accounts:
+        of = "" if account is view.accounts[0] else f"{account.account}: "
+        typer.echo(
+            of + " · ".join(f"{name} {format_usd(amount)}" for name, amount in amounts_of(account).items())
+        )
+    counts = {tier.tier: tier.answered for tier in view.tiers if tier.answered} | view.statuses
+    typer.echo(" · ".join(f"{name} {count:,}" for name, count in counts.items()))
+    if view.audit:
+        typer.echo(f"audit: {view.audit.said}")
+    for tier in view.tiers:
+        limited = [f"{tier.limited:,} × 429"] if tier.limited else []
+        if said := [*trouble(tier), *limited]:
+            typer.echo(f"tier {tier.tier}: {', '.join(said)}")
 
 
-def _words(trouble: dict[str, Any]) -> str:
-    down = trouble["down_since_ms"]
-    since = (
-        f"down since {datetime.fromtimestamp(down / 1000):%H:%M:%S} ({trouble['problem']})" if down else ""
-    )
-    limited = f"{trouble['limited']:,} × 429" if trouble["limited"] else ""
-    rate = (
-        f"at most {trouble['calls_a_minute']:,} calls a minute for now" if trouble["calls_a_minute"] else ""
-    )
-    return ", ".join(filter(None, (since, limited, rate)))
-
-
-async def _watch(settings: Settings, job: JobId) -> None:
-    async with services_of(settings) as services:
-        commits = _Commits(services, job)
-        said = await _state(services, job, commits)
-        async with board(services, said["account"], job, said["queries"], quiet=False) as shown:
-            while True:
-                said = await _state(services, job, commits)
-                shown.at(said["done"], Counter(said["tiers"]), Counter(said["statuses"]))
-                if said["state"] == "closed":
-                    break
-                await asyncio.sleep(0.5)
-    typer.echo(f"{job} is closed. Next: tierwise report {job}")
-
-
-class _Commits:
-    """Commits are immutable: each is read once."""
-
-    def __init__(self, services: Services, job: JobId) -> None:
-        self._storage, self._job = services.storage, job
-        self._read: dict[str, Commit] = {}
-
-    async def of(self, row: JobRow) -> list[Commit]:
-        keys = await self._storage.list(layout.commits(self._job, row.generation))
-        fresh = [key for key in keys if key not in self._read]
-        self._read.update(zip(fresh, await read_each(self._storage, fresh), strict=True))
-        return [self._read[key] for key in keys]
-
-
-async def _trouble(services: Services, tiers: Sequence[Tier]) -> dict[str, dict[str, Any]]:
-    """Tiers that are down, or were asked more often than they take."""
-    found = {}
-    for tier in tiers:
-        row = await services.ledger.pacing(allowed_of(tier).upstream)
-        if row is not None and (row.parked_at or row.limited):
-            found[tier.name] = {
-                "down_since_ms": row.parked_at, "problem": row.problem if row.parked_at else "",
-                "limited": row.limited, "calls_a_minute": rate_of(row),
-            }  # fmt: skip
-    return found
-
-
-async def _audit(services: Services, pinned: manifest.Manifest, row: JobRow) -> dict[str, Any] | None:
-    """Where the certificate of a job stands; None: none was asked for."""
-    if pinned.draw is None:
-        return None
-    ruling = await read_ruling(services.storage, pinned.job, row.generation)
-    if ruling is None:
-        rows = pinned.draw.pilot + pinned.draw.audit
-        return {"kind": "open", "said": f"{rows:,} rows are being asked of every tier", "plan": None}
-    plan = ruling.plan
-    said = f"the job runs under {' > '.join(plan.tiers)}" if plan else ruling.reason or "done"
-    return {"kind": ruling.kind, "said": said, "plan": plan and ruling.version}
-
-
-async def _state(services: Services, job: JobId, commits: _Commits) -> dict[str, Any]:
-    row = await services.ledger.job(job)
-    if row is None:
-        raise UnknownJob(job=job)
-    account = await services.ledger.account(row.account)
-    assert account is not None  # a job is entered after its account
-    tiers: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    for commit in await commits.of(row):
-        tiers.update(commit.tiers)
-        statuses.update(commit.statuses)
-    pinned = manifest.decode(await services.storage.read(layout.manifest(job)))
-    left = account.cap - account.spent - account.held
+def as_dict(view: JobView) -> dict[str, Any]:
+    """For machines; dollars of the job's own account beside those of all."""
+    amounts = amounts_of(view.accounts[0])
     return {
-        "job": job,
-        "state": row.state,
-        "stop": row.stop,
-        "generation": row.generation,
-        "account": row.account,
-        "queries": pinned.queries if row.generation == 1 else sum(statuses.values()),
-        "done": sum(statuses.values()),
-        "batches": row.batches,
-        "committed": row.committed,
-        "statuses": dict(statuses),
-        "tiers": dict(tiers),
-        "audit": await _audit(services, pinned, row),
-        "trouble": await _trouble(services, pinned.job_spec().tiers),
-        "cap_usd": nano_to_usd(account.cap),
-        "spent_usd": nano_to_usd(account.spent),
-        "held_usd": nano_to_usd(account.held),
-        "presumed_usd": nano_to_usd(account.presumed),
-        "cap_nano": account.cap,
-        "spent_nano": account.spent,
-        "held_nano": account.held,
-        "presumed_nano": account.presumed,
-        "left_nano": left,
+        **msgspec.to_builtins(view),
+        "done": view.done,
+        "tiers": {tier.tier: tier.answered for tier in view.tiers if tier.answered},
+        "ladder": [{**msgspec.structs.asdict(tier), "passed_on": tier.passed_on} for tier in view.tiers],
+        "seconds_left": view.seconds_left,
+        **{f"{name}_usd": nano_to_usd(amount) for name, amount in amounts.items()},
+        **{f"{name}_nano": amount for name, amount in amounts.items()},
     }
+
+
+async def _looks() -> AsyncIterator[None]:
+    """The moments to look at: about each second, and never more than a twentieth of a processor."""
+    while True:
+        began = time.process_time()
+        yield
+        await asyncio.sleep(max(LOOK_S, SHARE * (time.process_time() - began)))
+
+
+async def _watch(settings: Settings, job: JobId, as_json: bool) -> int:
+    """The job's exit code, once it is closed."""
+    async with services_of(settings) as services:
+        watch = JobWatch(services, job)
+        with _shown(as_json) as show:
+            async for _ in _looks():
+                view = await watch.look()
+                show([view], partial(job_screen, view))
+                if view.state == "closed":
+                    break
+        summary = read_summary(services, job)
+        pinned = manifest.decode(await services.storage.read(layout.manifest(job)))
+        code = exit_code(summary, allowance_of(pinned))
+        if not as_json:
+            print_summary(summary, settings.lake_uri())
+    return code
+
+
+async def _watch_all(settings: Settings, as_json: bool) -> int:
+    """On a screen until it is left, else until no job is open."""
+    async with services_of(settings) as services:
+        watch = JobsWatch(services)
+        with _shown(as_json) as show:
+            async for _ in _looks():
+                lines = await watch.look()
+                views = [line.view for line in lines if line.view]
+                show(views, partial(jobs_screen, lines))
+                if not views and not _has_screen(as_json):
+                    break
+    return 0
+
+
+def _has_screen(as_json: bool) -> bool:
+    return not as_json and sys.stdout.isatty() and not Console().is_dumb_terminal
+
+
+@contextmanager
+def _shown(as_json: bool) -> Iterator[Show]:
+    """How to show views: on the whole screen, or each that changed in a line."""
+    if _has_screen(as_json):
+        console = Console(highlight=False)
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            yield lambda views, draw: live.update(draw(console.width, console.height), refresh=True)
+        return
+    last: dict[JobId, object] = {}
+
+    def show(views: Sequence[JobView], draw: Draw) -> None:
+        for view in views:
+            if last.get(view.job) != key_of(view):
+                last[view.job] = key_of(view)
+                print_json(as_dict(view)) if as_json else typer.echo(line_of(view))
+                sys.stdout.flush()
+
+    yield show

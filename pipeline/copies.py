@@ -32,7 +32,7 @@ async def copied_or_asked(
     assigned: Sequence[Assignment],
     plans: Sequence[Plan],
     ask: Ask,
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[list[Result], list[OffLedger]]:
     """Queries that are like no other are asked; the others get a copy, or are asked where there is none."""
     twins = await asyncio.to_thread(_twins_of, work, queries)
@@ -43,8 +43,7 @@ async def copied_or_asked(
         if copy := _copied(work, queries[row], assigned[row], plans[row], twin, results):
             results[row] = copy[0]
             copies.append(copy[1])
-            if progress:
-                progress(copy[0].status, copy[0].tier or "")
+            progress(copy[0])
     if rest := [row for row in twins if row not in results]:
         results.update(zip(rest, await ask(rest), strict=True))
     return [results[row] for row in range(len(queries))], copies

@@ -36,6 +36,7 @@ from pipeline.ruling import Ruling, ready_batches
 from pipeline.shortage import purse_of, usd_per_query
 from pipeline.storage.commits import create_commit
 from pipeline.storage.final import write_part
+from pipeline.tally import Count, asked_of, noting
 from pipeline.task.mask import mask
 from pipeline.taxonomy.slow import read_category, slow_request
 from pipeline.taxonomy.tree import ROOT
@@ -105,9 +106,10 @@ async def run_batch(work: Work, lease: Lease, since: int, progress: Progress | N
     queries = read_documents(pq.ParquetFile(io.BytesIO(data)).read())
     audits = work.spec.quality is not None and not queries
     caller = _caller(work, lease, since, AuditCaller if audits else Caller)
-    async with _heartbeat(work, lease, caller):
+    count = Count(work.asking.rungs, progress)
+    async with _heartbeat(work, lease, caller), noting(work, lease, count):
         try:
-            done = await _run(work, lease, caller, queries, progress)
+            done = await _run(work, lease, caller, queries, count.add)
         except Yielded:
             return False
     await _commit(work, lease, done)
@@ -123,7 +125,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def _run(
-    work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress | None
+    work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress
 ) -> Done:
     poisoned = lease.attempts > work.services.timing.poison
     if isinstance(caller, AuditCaller):
@@ -166,7 +168,7 @@ def _unplanned(work: Work, query: Query, ruling: Ruling) -> Result:
 
 
 async def _answer(
-    work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress | None
+    work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress
 ) -> tuple[list[Result], list[OffLedger]]:
     assigned, off_ledger = await _categorise(work, caller, queries)
     queries, reused = await encoded(work, caller, lease, queries, assigned)
@@ -258,7 +260,7 @@ async def _walk_all(
     assigned: Sequence[Assignment],
     plans: Sequence[Plan],
     off_ledger: list[OffLedger],
-    progress: Progress | None,
+    progress: Progress,
     purse: Purse | None,
 ) -> list[Result]:
     """All queries at once, no barrier between tiers; the tiers' paces are the only limit while there is money."""
@@ -270,8 +272,7 @@ async def _walk_all(
         finally:
             if purse is not None:
                 purse.leave(query.query_id)
-        if progress:
-            progress(result.status, result.tier or "")
+        progress(result)
         return result
 
     return await together([one(*each) for each in zip(queries, assigned, plans, strict=True)])
@@ -356,6 +357,7 @@ async def _commit(work: Work, lease: Lease, done: Done) -> None:
         statuses=dict(Counter(result.status for result in done.results)),
         ledger=totals_of(calls),
         tiers=dict(Counter(str(result.tier) for result in done.results if result.status == "answered")),
+        asked=asked_of(done.results),
     )
     await create_commit(services.storage, commit)
 

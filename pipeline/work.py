@@ -18,9 +18,9 @@ from pipeline.taxonomy.classify import Taxonomy
 from schemas.ids import CallId, Generation, JobId
 from schemas.job import JobSpec
 from schemas.manifest import Manifest
-from schemas.records import Assignment
+from schemas.records import Assignment, Result
 
-Progress = Callable[[str, str], None]  # status, tier ("" for none) of a query that ended
+Progress = Callable[[Result], None]  # of a query that ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

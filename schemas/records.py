@@ -225,6 +225,31 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class TierTally(msgspec.Struct, frozen=True, kw_only=True):
+    """One tier in the queries of a batch that ended so far."""
+
+    asked: int = 0  # queries it was asked about
+    stood: int = 0  # queries whose answer is its
+    latency_ms: int = 0  # the median of its latest calls; 0: none
+    window: int = 0  # calls at once that its holder's pace allows by now; 0: no limit is known
+
+
+class Mishap(msgspec.Struct, frozen=True, kw_only=True):
+    """A tier that gave no answer to a query."""
+
+    at: int  # Unix ms
+    tier: TierName
+    why: str
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a batch is that is not committed yet."""
+
+    statuses: dict[str, int] = {}  # status -> number of results
+    tiers: dict[TierName, TierTally] = {}
+    mishaps: tuple[Mishap, ...] = ()  # the latest few
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """The commit point of a batch: whoever creates it first wins."""
 
@@ -236,4 +261,5 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]  # table -> number of rows
     statuses: dict[str, int]  # status -> number of results
     tiers: dict[str, int]  # tier -> number of answers that stand on it
+    asked: dict[str, int] = {}  # tier -> number of queries it was asked about
     ledger: Totals = Totals()  # when the parts were written

@@ -63,6 +63,11 @@ class Pace:
         self._timer: asyncio.TimerHandle | None = None
         self._doubt()
 
+    @property
+    def window(self) -> int:
+        """Calls at once that it allows by now."""
+        return int(self._window)
+
     # turns
 
     def begin(self) -> bool:

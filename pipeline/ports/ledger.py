@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
 from schemas.money import Usage
-from schemas.records import FinishReason, Lane, Lease, Outcome, Pin, Purpose, Totals
+from schemas.records import FinishReason, Lane, Lease, Outcome, Pin, Purpose, Tally, Totals
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +211,22 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     free: Nano  # cap - spent of the tightest account: no larger hold can be granted
 
 
+class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch under a running lease."""
+
+    batch: BatchIndex
+    owner: str
+    lease_until: int  # Unix ms
+    tally: Tally | None  # None: its holder has noted nothing yet
+
+
+class Activity(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes on in a generation at this moment."""
+
+    under_way: Sequence[UnderWay]  # in order of their batches
+    held: dict[TierName, int]  # calls in flight
+
+
 class Ledger(Protocol):
     url: str
 
@@ -284,6 +300,14 @@ class Ledger(Protocol):
         want money: batches that have not asked count whole, and until they have, those that ask again get
         nothing. Nobody is told that nothing is left while another batch may give something back and no batch is
         still to come. None: the lease is lost."""
+        ...
+
+    async def note(self, lease: Lease, tally: Tally) -> None:
+        """How far the batch is, for those who watch; the latest holder's last word, until it commits."""
+        ...
+
+    async def activity(self, job: JobId, generation: Generation, now: int) -> Activity:
+        """Costs what is in flight, however long the job is."""
         ...
 
     # calls

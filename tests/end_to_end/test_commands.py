@@ -316,8 +316,9 @@ def test_watch_ends_when_the_job_is_closed(shop: Tierwise, upstream: Upstream) -
             time.sleep(0.05)
         # When it is watched
         said = tierwise(shop, "status", "watched", "--watch")
-        # Then that lasts until it is closed
-        assert said.out == "watched is closed. Next: tierwise report watched\n"
+        # Then that lasts until it is closed, and ends with what it came to
+        assert "watched closed · 150 of 150 queries" in said.out
+        assert "watched (generation 1): 150 answered" in said.out
         assert tierwise(shop, "status", "watched", "--json").json()["state"] == "closed"
     finally:
         upstream.control(latency_ms=0)

@@ -1,12 +1,14 @@
 """Jobs, generations, batches and their leases, in memory."""
 
+from collections import Counter
+
 import msgspec
 
 from pipeline.ledger import rules
 from pipeline.ledger.memory.calls import Batch, Calls
-from pipeline.ports.ledger import JobRow, JobState, Refusal, StopReason
+from pipeline.ports.ledger import Activity, JobRow, JobState, Refusal, StopReason, UnderWay
 from schemas.ids import AccountId, BatchIndex, Fence, Generation, JobId
-from schemas.records import Lease, Pin
+from schemas.records import Lease, Pin, Tally
 
 
 class Batches(Calls):
@@ -159,6 +161,31 @@ class Batches(Calls):
                 self._jobs[job] = _one_more_committed(row)
         places = [place for place in self._batches if place[:2] == (job, generation)]
         return sum(not self._batches[place].committed for place in places)
+
+    async def note(self, lease: Lease, tally: Tally) -> None:
+        found = self._batches.get((lease.job, lease.generation, lease.batch))
+        if found is not None and found.fence == lease.fence:
+            found.noted = (lease.fence, tally)
+
+    async def activity(self, job: JobId, generation: Generation, now: int) -> Activity:
+        open_now = {
+            place[2]: each
+            for place, each in self._batches.items()
+            if place[:2] == (job, generation) and not each.committed and each.lease_until > now
+        }
+        under_way = [
+            UnderWay(
+                batch=index,
+                owner=each.owner,
+                lease_until=each.lease_until,
+                tally=each.noted[1] if each.noted and each.noted[0] == each.fence else None,
+            )
+            for index, each in sorted(open_now.items())
+        ]
+        calls = await self.calls(job, generation)
+        return Activity(
+            under_way=under_way, held=dict(Counter(call.tier for call in calls if call.outcome is None))
+        )
 
 
 def _one_more_committed(row: JobRow) -> JobRow:

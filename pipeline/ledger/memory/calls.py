@@ -15,7 +15,7 @@ from pipeline.ledger.waiting import Asked, WaitingRoom
 from pipeline.ports.ledger import REUSED, CallRow, Denied, Held, Intent, JobRow, Kept, Known, Settlement
 from schemas.errors import LedgerUnreachable
 from schemas.ids import AccountId, BatchIndex, CallId, Generation, JobId, Nano
-from schemas.records import Pin, Totals
+from schemas.records import Pin, Tally, Totals
 
 
 class Batch(msgspec.Struct):
@@ -29,6 +29,7 @@ class Batch(msgspec.Struct):
     attempts: int = 0
     seen: int = 0  # replies journalled when it was leased last
     pin: Pin | None = None
+    noted: tuple[int, Tally] | None = None  # by whose fence
 
 
 class _Call(msgspec.Struct):

@@ -3,14 +3,14 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, func, or_, select, update
 
 from pipeline.ledger.rules import COMPLETE, lease_refusal
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.jobs import read_job
 from pipeline.ledger.sql.money import held_calls, presume_calls
 from pipeline.ledger.sql.store import Tx
-from pipeline.ledger.sql.tables import batches, calls, jobs
+from pipeline.ledger.sql.tables import batches, calls, jobs, notes
 from pipeline.ports.ledger import JobRow, Refusal
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 from schemas.records import Lease, Pin
@@ -31,6 +31,9 @@ _RENEW = update(batches).where(*_OPEN, *_MINE).values(lease_until=bindparam("unt
 _COMMIT = update(batches).where(*_OPEN).values(committed=1)
 _COUNT_UP = update(jobs).where(*_CURRENT).values(committed=jobs.c.committed + 1)
 _LAST = update(jobs).where(*_CURRENT, *_DONE).values(state="closing")
+_FORGET = delete(notes).where(
+    *(notes.c[name] == bindparam(f"the_{name}") for name in ("job", "generation", "batch"))
+)
 _LEFT = select(func.count()).where(*_PLACE[:2], batches.c.committed == 0)
 
 
@@ -132,6 +135,7 @@ def commit_batch(
     current = {"the_job": job, "the_generation": generation}
     if tx.run(_COMMIT, place).rowcount:
         presume_calls(tx, chains, _HELD, clock, place)
+        tx.run(_FORGET, place)
         tx.run(_COUNT_UP, current)
         tx.run(_LAST, current)
     return int(tx.run(_LEFT, current).scalar_one())

@@ -10,7 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.ledger.rules import Verdict, check_hold, check_settlement
-from pipeline.ledger.sql import batches, jobs, journal, money, named, shares, upstreams
+from pipeline.ledger.sql import activity, batches, jobs, journal, money, named, shares, upstreams
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.connection import Transactions
 from pipeline.ledger.sql.postgresql import PostgresStore
@@ -20,6 +20,7 @@ from pipeline.ledger.sql.writer import Ended, Task, Writer
 from pipeline.ledger.waiting import Asked
 from pipeline.ports.ledger import (
     Account,
+    Activity,
     CallRow,
     Denied,
     Draw,
@@ -38,7 +39,7 @@ from pipeline.ports.ledger import (
 )
 from schemas.errors import UnknownScheme
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano
-from schemas.records import Lease, Pin, Totals
+from schemas.records import Lease, Pin, Tally, Totals
 from schemas.secrets import hide
 
 T = TypeVar("T")
@@ -192,6 +193,12 @@ class SqlLedger:
 
     async def divide(self, want: Want, now: int) -> Share | None:
         return await self._write(lambda tx: shares.divide(tx, self._chains, want, now))
+
+    async def note(self, lease: Lease, tally: Tally) -> None:
+        await self._write(lambda tx: activity.note(tx, lease, tally))
+
+    async def activity(self, job: JobId, generation: Generation, now: int) -> Activity:
+        return await self._read(lambda tx: activity.read(tx, job, generation, now))
 
     async def hold(self, intent: Intent) -> Held | Known | Denied:
         check_hold(intent)

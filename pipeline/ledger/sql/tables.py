@@ -82,6 +82,17 @@ shares = Table(  # a table of its own: only batches that may run short have a ro
     PrimaryKeyConstraint("job", "generation", "batch"),
 )
 
+notes = Table(  # of batches under way; deleted when they are committed
+    "notes",
+    metadata,
+    _words("job"),
+    _number("generation"),
+    _number("batch"),
+    _number("fence"),  # of the holder that noted it
+    _words("tally"),  # JSON
+    PrimaryKeyConstraint("job", "generation", "batch"),
+)
+
 calls = Table(
     "calls",
     metadata,
