@@ -159,6 +159,7 @@ CALL_ITEMS = _table(
     ("position", INT, "place of the query in the call, from 0"),
     ("answer", TEXT, "what the reply says for it; null: nothing valid"),
     ("cost_usd", USD, "its share of the call's cost"),
+    ("confidence", REAL, "the tier's own confidence in its answer, 0 to 1; null: it states none"),
 )
 
 DECISIONS = _table(
