@@ -50,7 +50,7 @@ def command(
     if sql is None:
         raise typer.BadParameter("give a SELECT, or a name of `tierwise query --list`")
     storage = open_storage(settings_of(lake).lake_uri())
-    with connect(storage) as connection:
+    with connect(storage, commented=True) as connection:
         values: Mapping[str, object] = {}
         if sql in ready:
             sql, values = _ready(sql, job, limit)

@@ -1,4 +1,4 @@
-"""`tierwise replay`: policies against recorded outcomes, offline. Spends nothing."""
+"""`tierwise replay`: policies against recorded outcomes, or a closed job decided again; offline. Spends nothing."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.options import Json, print_json
+from jobs.options import Json, Lake, print_json
+from jobs.whatif import replay_job
 from pipeline.replay.categories import categorised
 from pipeline.replay.figures import figures
 from pipeline.replay.outcomes import Lengths, Outcomes, read_outcomes, read_prices
@@ -21,7 +22,9 @@ Datasets = Annotated[list[str] | None, typer.Option("--dataset", help="Only this
 
 
 def command(
-    outcomes: Annotated[Path, typer.Argument(metavar="OUTCOMES.parquet", exists=True, dir_okay=False)],
+    what: Annotated[
+        str, typer.Argument(metavar="OUTCOMES.parquet|JOB", help="A file of outcomes, or a closed job.")
+    ],
     fit: Annotated[
         Path | None,
         typer.Option(help="Outcomes to fit on; default: five folds of OUTCOMES itself.", exists=True),
@@ -39,8 +42,22 @@ def command(
     dataset: Datasets = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option(help=f"Run this live policy as well ({', '.join(SCORINGS)}); may be repeated."),
+        typer.Option(
+            help=f"Run this live policy as well ({', '.join(SCORINGS)}); may be repeated. "
+            "Of a job: what routes it instead, NAME or NAME@VERSION."
+        ),
     ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TIER=P", help="Of a job: believe this tier from P(correct) on; may be repeated."
+        ),
+    ] = None,
+    tiers: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Of a job: ask only these tiers, in this order.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Of a job: changed answers shown.", min=0)] = 20,
+    lake: Lake = None,
     taxonomy: Annotated[
         Path | None, typer.Option(help="Tree (YAML) that says each query's category.", exists=True)
     ] = None,
@@ -59,7 +76,24 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run every method on recorded outcomes: accuracy, cost and calls, beside single models and baselines."""
+    """Run every method on recorded outcomes: accuracy, cost and calls, beside single models and baselines. Or decide a
+    closed job again, from the answers it paid for, under other thresholds, tiers or another policy."""
+    outcomes = Path(what)
+    if not outcomes.is_file():
+        if outcomes.suffix or outcomes.is_dir():
+            raise InputError(
+                path=what, why="there is no such file", fix="Give a file of outcomes, or a job's id."
+            )
+        replay_job(
+            what,
+            accept=accept or (),
+            tiers=tiers,
+            policy=policy or (),
+            limit=limit,
+            lake=lake,
+            as_json=as_json,
+        )
+        return
     if unknown := [name for name in policy or () if name not in SCORINGS]:
         why, fix = f"{unknown[0]!r} is no policy that learns", f"One of {', '.join(SCORINGS)}."
         raise InputError(path="--policy", why=why, fix=fix)

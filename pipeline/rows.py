@@ -14,12 +14,13 @@ from pipeline.ports.ledger import CallRow
 from schemas.ids import QueryId, TierName
 from schemas.manifest import Manifest
 from schemas.money import TOKEN_CLASSES
-from schemas.records import Lease, Query, Result, Step, Totals, Value
+from schemas.records import Answer, Lease, Query, Result, Step, Totals, Value
 from schemas.tables import TABLES, USD, usd_column
 
 Columns = dict[str, list[Any]]
 _TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
 _usage = attrgetter(*TOKEN_CLASSES)
+_NO_ANSWER = Answer(value=None)
 _NOTHING = (0,) * (1 + len(TOKEN_CLASSES))
 
 
@@ -209,13 +210,15 @@ def _joined(first: Columns, second: Columns) -> Columns:
 
 def _items(calls: Columns, results: Sequence[Result]) -> Columns:
     """One query a call for now; a call without an answer (429, presumed) carried its query all the same."""
-    answers = {step.call_id: answer_text(step.answer.value) for result in results for step in result.steps}
+    said = {step.call_id: step.answer for result in results for step in result.steps}
+    answers = [said.get(call_id, _NO_ANSWER) for call_id in calls["call_id"]]
     return {
         "call_id": calls["call_id"],
         "query_id": calls["query_id"],
         "position": [0] * len(calls["call_id"]),
-        "answer": [answers.get(call_id) for call_id in calls["call_id"]],
+        "answer": [answer_text(answer.value) for answer in answers],
         "cost_usd": calls["cost_usd"],
+        "confidence": [answer.confidence for answer in answers],
     }
 
 

@@ -16,13 +16,6 @@ def named(text: str) -> dict[str, str]:
     return dict(zip(pieces[::2], (piece.strip() for piece in pieces[1::2]), strict=True))
 
 
-def comment(statement: str) -> str:
-    """The comment a statement begins with, in one line."""
-    lines = [line.strip() for line in statement.splitlines()]
-    first = next(at for at, line in enumerate(lines) if not line.startswith("--"))
-    return " ".join(line.removeprefix("--").strip() for line in lines[:first])
-
-
 def quote(text: str) -> str:
     """An SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

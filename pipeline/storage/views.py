@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.ports.storage import Storage
+from pipeline.storage.catalog import VIEWS, script
 from pipeline.storage.confine import confine
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
-from pipeline.storage.sql import comment, escape_glob, named, quote, read_sql
+from pipeline.storage.sql import escape_glob, quote
 from schemas import lake
 from schemas.errors import LakeUnreachable, NoSuchObject
 from schemas.ids import BatchIndex, Fence, Generation, JobId
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 DATABASE = "tierwise.duckdb"
-VIEWS = "views.sql"
 _STORED_AS = "v1.0.0"  # a DuckDB 2 file is unreadable to 1.x unless written so
 _NO_COMMIT = Commit(
     job=JobId("_schema"),
@@ -48,7 +48,7 @@ async def prepare_lake(storage: Storage) -> None:
     """Make what every view needs to bind. Idempotent, and safe in many processes at once."""
     await asyncio.gather(*(_write_schema(storage, key, schema) for key, schema in _schemas()))
     await storage.create(lake.empty_commit(), msgspec.json.encode(_NO_COMMIT))
-    await storage.create(VIEWS, view_script(storage).encode())
+    await storage.create(VIEWS, script(_root(storage)).encode())
     if isinstance(storage, LocalStorage) and not storage.path(DATABASE).exists():
         await storage.create(DATABASE, await asyncio.to_thread(_database, storage))
 
@@ -57,21 +57,21 @@ async def rebuild_views(storage: Storage) -> None:
     """After a move of the lake: views.sql and tierwise.duckdb with its new place. Views of an analyst's own
     in that file are lost. Raises LakeUnreachable while someone has it open for writing."""
     await prepare_lake(storage)
-    await storage.write(VIEWS, view_script(storage).encode())
+    await storage.write(VIEWS, script(_root(storage)).encode())
     if isinstance(storage, LocalStorage):
         _refuse_open_database(storage)
         await storage.write(DATABASE, await asyncio.to_thread(_database, storage))
 
 
-def connect(storage: Storage) -> "duckdb.DuckDBPyConnection":
-    """An in-memory connection with the views, confined to them; blocking, close it when done. Raises
-    LakeUnreachable."""
+def connect(storage: Storage, *, commented: bool = False) -> "duckdb.DuckDBPyConnection":
+    """An in-memory connection with the views, confined to them; blocking, close it when done. `commented`: with the
+    comments that an analyst asks `duckdb_columns()` for. Raises LakeUnreachable."""
     import duckdb
 
     connection = duckdb.connect()
     try:
         connection.execute("SET enable_progress_bar = false")
-        _make_views(connection, storage)
+        _make_views(connection, storage, commented)
         confine(connection, _places(storage))
     except (duckdb.Error, OSError) as error:
         connection.close()
@@ -94,17 +94,6 @@ def ask(
         except (duckdb.IOException, duckdb.InvalidInputException):
             continue
     return connection.execute(sql, values)
-
-
-def view_script(storage: Storage) -> str:
-    """views.sql with the lake's place filled in, and each comment attached to its view."""
-    text = read_sql(VIEWS)
-    header = text[: text.index("-- name:")]
-    statements = named(text)
-    comments = [f"COMMENT ON VIEW {name} IS {quote(comment(sql))};" for name, sql in statements.items()]
-    return (header + "\n\n".join([*statements.values(), "\n".join(comments)]) + "\n").replace(
-        "{lake}", _root(storage).replace("'", "''")
-    )
 
 
 def _reason(error: Exception) -> str:
@@ -149,14 +138,15 @@ def _s3(storage: Storage) -> "S3Storage":
     return storage
 
 
-def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage) -> None:
+def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage, commented: bool) -> None:
     """DuckDB's own httpfs is a download, so files that are not local come through fsspec."""
     from pipeline.storage.memory_files import MemoryFiles
 
+    views = script(_root(storage), commented=commented)
     if isinstance(storage, MemoryStorage):
         connection.register_filesystem(MemoryFiles(storage.objects))
     if isinstance(storage, LocalStorage | MemoryStorage):
-        connection.execute(view_script(storage))
+        connection.execute(views)
         return
     from pipeline.storage.s3_files import open_files
 
@@ -166,7 +156,7 @@ def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage) -> No
         raise FileNotFoundError("it has not been made yet")
     # Making a view reads its files, some hundred requests in all; an empty lake in memory stands in.
     connection.register_filesystem(MemoryFiles(_empty_lake(), location.url))
-    connection.execute(view_script(storage))
+    connection.execute(views)
     connection.unregister_filesystem("s3")
     connection.register_filesystem(files)
 
@@ -196,7 +186,7 @@ def _database(storage: Storage) -> bytes:
         with duckdb.connect() as connection:
             connection.execute(f"ATTACH {quote(str(path))} AS tierwise (STORAGE_VERSION '{_STORED_AS}')")
             connection.execute("USE tierwise")
-            connection.execute(view_script(storage))
+            connection.execute(script(_root(storage)))
             connection.execute("USE memory")
             connection.execute("DETACH tierwise")
         return path.read_bytes()

@@ -1,4 +1,5 @@
--- The views of a Tierwise lake. {lake} is its root. One statement per name; order matters.
+-- The views of a Tierwise lake. {lake} is its root. One statement per name; order matters. `table` and `live` are
+-- made once for each table, whose comments stand in schemas/tables.py; lines `-- column, column: …` are the comments of columns.
 --
 -- Final views read what closed jobs published: one file per table and job, replaced whole, so each job shows
 -- one generation. `generation` is the closed generation; `asked_in` the one that produced the row.
@@ -6,91 +7,24 @@
 -- A query fails when a file is swept or replaced between DuckDB's two looks at it ("No such file", "Invalid
 -- data"); it never answers with a mixture. Run it again.
 
--- name: jobs
--- One row per closed job: cap, spend, how many queries ended in which status, the spec.
-CREATE OR REPLACE VIEW jobs AS
-SELECT * FROM read_parquet('{lake}/jobs/*/data.parquet', union_by_name = true, hive_partitioning = false);
+-- name: table
+CREATE OR REPLACE VIEW {table} AS
+SELECT {columns} FROM read_parquet('{lake}/{table}/*/*.parquet', union_by_name = true, hive_partitioning = false);
 
--- name: documents
--- The documents that were asked about.
-CREATE OR REPLACE VIEW documents AS
-SELECT * FROM read_parquet('{lake}/documents/*/data.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: results
--- The one final row of each query.
-CREATE OR REPLACE VIEW results AS
-SELECT * FROM read_parquet('{lake}/results/*/data.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: calls
--- Each request to a tier: what it was for, what became of it, what it cost.
-CREATE OR REPLACE VIEW calls AS
-SELECT * FROM read_parquet('{lake}/calls/*/data.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: call_items
--- Which queries a call carried, with each one's answer and share of the cost.
-CREATE OR REPLACE VIEW call_items AS
-SELECT * FROM read_parquet('{lake}/call_items/*/data.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: decisions
--- Each tier asked for a query: what was planned, what was decided, why.
-CREATE OR REPLACE VIEW decisions AS
-SELECT * FROM read_parquet('{lake}/decisions/*/data.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: votes
--- Each judge's score of an answer.
-CREATE OR REPLACE VIEW votes AS
-SELECT * FROM read_parquet('{lake}/votes/*/data.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: feedback
--- Labels given after the fact, every one ever: the latest of a query stands. A null label withdraws the one before.
-CREATE OR REPLACE VIEW feedback AS
-SELECT * FROM read_parquet('{lake}/feedback/*/*.parquet', union_by_name = true, hive_partitioning = false)
-UNION ALL BY NAME
-SELECT
-    NULL::VARCHAR AS reviewer, NULL::VARCHAR AS selected_by, NULL::DOUBLE AS score, NULL::VARCHAR AS reason
-WHERE false;
-
--- name: embeddings
--- What an encoder's endpoint made of each query's text, or why it made nothing of it.
-CREATE OR REPLACE VIEW embeddings AS
-SELECT * FROM read_parquet('{lake}/embeddings/*/*.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: rewards
--- What each answer paid for was worth, keyed by call.
-CREATE OR REPLACE VIEW rewards AS
-SELECT * FROM read_parquet('{lake}/rewards/*/*.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: policies
--- The versions of routing policies, their parents and the rewards they used.
-CREATE OR REPLACE VIEW policies AS
-SELECT * EXCLUDE (snapshot) FROM read_parquet('{lake}/policies/*/*.parquet', union_by_name = true, hive_partitioning = false);
-
--- name: certificates
--- Whether a job's answers were certified to agree with the reference.
-CREATE OR REPLACE VIEW certificates AS
-SELECT * FROM read_parquet('{lake}/certificates/*/data.parquet', union_by_name = true, hive_partitioning = false)
-UNION ALL BY NAME
-SELECT NULL::BOOLEAN AS pending, NULL::BIGINT AS labelled, NULL::VARCHAR[] AS drawn WHERE false;
-
--- name: drawn
--- The rows that people are to label for a certificate, drawn by chance alone, and what they last said of each.
-CREATE OR REPLACE VIEW drawn AS
-SELECT c.job, c.query_id, f.label, f.reviewer, f.given_at
-FROM (SELECT job, unnest(drawn) AS query_id FROM certificates) AS c
-LEFT JOIN (
-    FROM feedback WHERE selected_by = 'audit' AND label_source = 'human'
-    QUALIFY row_number() OVER (PARTITION BY job, query_id ORDER BY given_at DESC, label NULLS LAST) = 1
-) AS f ON f.job = c.job AND f.query_id = c.query_id
-ORDER BY c.job, c.query_id;
-
--- name: releases
--- Presumed calls that came to their true cost after their job had closed; calls, results and jobs keep the charge.
-CREATE OR REPLACE VIEW releases AS
-SELECT * FROM read_parquet('{lake}/releases/*/*.parquet', union_by_name = true, hive_partitioning = false);
+-- name: live
+CREATE OR REPLACE VIEW {table}_live AS
+SELECT {columns}
+FROM read_parquet('{lake}/_live/{table}/*/*.parquet', filename = true, hive_partitioning = false)
+WHERE regexp_extract(filename, '_live/[^/]+/[^/]+/[^/]+$')
+    IN (SELECT part FROM live_parts WHERE table_name = '{table}');
 
 -- name: live_parts
 -- The parts that a commit names, of jobs not closed in that generation. Parts of a worker that lost the race
 -- to commit a batch lie in the same folders and are named by no commit.
+-- job, batch: as in results
+-- generation: generation that the batch was committed in
+-- table_name: table that the part belongs to
+-- part: key of the file in the lake
 CREATE OR REPLACE VIEW live_parts AS
 SELECT job, generation, batch, part.key AS table_name, part.value AS part
 FROM (
@@ -104,48 +38,28 @@ FROM (
     )
 );
 
--- name: results_live
--- `results` of the batches committed so far.
-CREATE OR REPLACE VIEW results_live AS
-SELECT * EXCLUDE (filename)
-FROM read_parquet('{lake}/_live/results/*/*.parquet', filename = true, hive_partitioning = false)
-WHERE regexp_extract(filename, '_live/[^/]+/[^/]+/[^/]+$')
-    IN (SELECT part FROM live_parts WHERE table_name = 'results');
-
--- name: calls_live
--- `calls` of the batches committed so far.
-CREATE OR REPLACE VIEW calls_live AS
-SELECT * EXCLUDE (filename)
-FROM read_parquet('{lake}/_live/calls/*/*.parquet', filename = true, hive_partitioning = false)
-WHERE regexp_extract(filename, '_live/[^/]+/[^/]+/[^/]+$')
-    IN (SELECT part FROM live_parts WHERE table_name = 'calls');
-
--- name: call_items_live
--- `call_items` of the batches committed so far.
-CREATE OR REPLACE VIEW call_items_live AS
-SELECT * EXCLUDE (filename)
-FROM read_parquet('{lake}/_live/call_items/*/*.parquet', filename = true, hive_partitioning = false)
-WHERE regexp_extract(filename, '_live/[^/]+/[^/]+/[^/]+$')
-    IN (SELECT part FROM live_parts WHERE table_name = 'call_items');
-
--- name: decisions_live
--- `decisions` of the batches committed so far.
-CREATE OR REPLACE VIEW decisions_live AS
-SELECT * EXCLUDE (filename)
-FROM read_parquet('{lake}/_live/decisions/*/*.parquet', filename = true, hive_partitioning = false)
-WHERE regexp_extract(filename, '_live/[^/]+/[^/]+/[^/]+$')
-    IN (SELECT part FROM live_parts WHERE table_name = 'decisions');
-
--- name: votes_live
--- `votes` of the batches committed so far.
-CREATE OR REPLACE VIEW votes_live AS
-SELECT * EXCLUDE (filename)
-FROM read_parquet('{lake}/_live/votes/*/*.parquet', filename = true, hive_partitioning = false)
-WHERE regexp_extract(filename, '_live/[^/]+/[^/]+/[^/]+$')
-    IN (SELECT part FROM live_parts WHERE table_name = 'votes');
+-- name: drawn
+-- The rows that people are to label for a certificate, drawn by chance alone, and what they last said of each.
+-- job, query_id: as in results
+-- label: what people last said is right; null: nothing yet, or withdrawn
+-- reviewer, given_at: as in feedback
+CREATE OR REPLACE VIEW drawn AS
+SELECT c.job, c.query_id, f.label, f.reviewer, f.given_at
+FROM (SELECT job, unnest(drawn) AS query_id FROM certificates) AS c
+LEFT JOIN (
+    FROM feedback WHERE selected_by = 'audit' AND label_source = 'human'
+    QUALIFY row_number() OVER (PARTITION BY job, query_id ORDER BY given_at DESC, label NULLS LAST) = 1
+) AS f ON f.job = c.job AND f.query_id = c.query_id
+ORDER BY c.job, c.query_id;
 
 -- name: cost_by_tier
--- Where the money of each job went. `presumed_usd`: sent, outcome unknown, charged in full.
+-- Where the money of each job went.
+-- job, tier, model, purpose: as in calls
+-- calls: how many
+-- cost_usd: charged for them
+-- presumed_usd: the part of it that was sent, outcome unknown, charged in full
+-- input_tokens: input tokens of all classes
+-- output_tokens: output tokens of all classes
 CREATE OR REPLACE VIEW cost_by_tier AS
 SELECT
     job, tier, model, purpose, count(*) AS calls,
@@ -159,6 +73,10 @@ ORDER BY job, cost_usd DESC;
 
 -- name: escalations
 -- Queries that asked more than one tier: which, in order, and why each answer was believed or not.
+-- job, query_id, category, route: as in decisions
+-- tiers: tiers that were asked, in order
+-- confidences: P(correct) of each one's answer
+-- reasons: why each was believed or not
 CREATE OR REPLACE VIEW escalations AS
 SELECT
     job, query_id, any_value(category) AS category, any_value(route) AS route,
@@ -172,6 +90,8 @@ ORDER BY job, query_id;
 
 -- name: dearest_queries
 -- Queries by what they cost, dearest first, with their share of the job's cost.
+-- job, query_id, cost_usd, status, answer, tier, tiers_asked, reason: as in results
+-- share: its part of the job's cost, 0 to 1; null: the job cost nothing
 CREATE OR REPLACE VIEW dearest_queries AS
 SELECT
     job, query_id, cost_usd,
@@ -183,6 +103,9 @@ ORDER BY cost_usd DESC;
 -- name: reviewed
 -- The label that stands for each query someone has labelled after the fact, beside the job's own answer: who, when,
 -- and the score that selected it. Chosen rows say nothing of the others: never an accuracy.
+-- job, query_id, label, label_source, reviewer, given_at, selected_by, score, reason: as in feedback
+-- status, answer, tier: as in results
+-- agrees: the job's own answer is the label; null: it gave none
 CREATE OR REPLACE VIEW reviewed AS
 SELECT
     given.job, given.query_id, given.label, given.label_source, given.reviewer, given.given_at,

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.combiner import scope_of
 from pipeline.report.judges import audit_judges
-from pipeline.storage.sql import named, read_sql
+from pipeline.storage.catalog import views
+from pipeline.storage.sql import named
 from schemas.errors import JobNotClosed
 from schemas.ids import JobId
 from schemas.tables import TABLES
@@ -28,7 +29,7 @@ class Lake:
             empty = schema.empty_table()
             self.connection.register(f"empty_{name}", empty)
             self.connection.execute(f"CREATE TABLE {name} AS FROM empty_{name}")
-        self.connection.execute(named(read_sql("views.sql"))["drawn"])
+        self.connection.execute(next(view.sql for view in views() if view.name == "drawn"))
 
     def add(self, table: str, **row: Any) -> None:
         names = ", ".join(f'"{name}"' for name in row)

@@ -11,16 +11,16 @@ import pytest
 
 from pipeline.ports.storage import Storage
 from pipeline.storage import open_storage
+from pipeline.storage.catalog import views
 from pipeline.storage.final import write_final
-from pipeline.storage.sql import named, read_sql
 from pipeline.storage.views import DATABASE, connect, prepare_lake, rebuild_views
 from schemas import lake
 from schemas.errors import LakeUnreachable
 from schemas.ids import Generation
-from schemas.tables import BATCH_TABLES, TABLES
+from schemas.tables import BATCH_TABLES, TABLES, describe
 from tests.contract.storage.rows import J, filled, job_row, land_batch, merge_final, put_batch
 
-VIEWS = list(named(read_sql("views.sql")))
+VIEWS = [view.name for view in views()]
 
 
 async def ask(storage: Storage, sql: str) -> list[Any]:
@@ -97,7 +97,44 @@ async def test_columns_that_came_later_read_as_null(
 
     monkeypatch.setitem(TABLES, "results", old)  # an older process does not take the column away
     await prepare_lake(storage)
-    assert await ask(storage, "SELECT query_id, shade FROM results") == [("a", None)]
+    assert await ask(storage, "SELECT query_id FROM results") == [("a",)]
+    assert "shade" in pq.read_schema(io.BytesIO(await storage.read(lake.empty("results")))).names
+
+
+async def test_every_view_and_column_has_a_comment(local: Storage) -> None:
+    """Given a new lake, when an analyst asks its database what is in it, then nothing is without a word."""
+    import duckdb
+
+    await prepare_lake(local)
+    with duckdb.connect(str(Path(local.uri) / DATABASE), read_only=True) as analyst:
+        names = analyst.execute("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal").fetchall()
+        columns = analyst.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
+        ).fetchall()
+
+    assert sorted(name for name, _ in names) == sorted(VIEWS)
+    assert [name for name, comment in names if not comment] == []
+    assert {view for view, *_ in columns} == set(VIEWS)
+    assert [(view, column) for view, column, comment in columns if not comment] == []
+    said = {(view, column): comment for view, column, comment in columns}
+    assert said["results", "cost_usd"] == describe(TABLES["results"].field("cost_usd"))
+    assert said["results_live", "answer"] == said["results", "answer"] == said["dearest_queries", "answer"]
+
+
+async def test_an_open_database_survives_a_column_that_came_later(
+    local: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given an analyst's database, when a newer version adds a column, then the views go on with those they have."""
+    import duckdb
+
+    await prepare_lake(local)
+    with duckdb.connect(str(Path(local.uri) / DATABASE), read_only=True) as analyst:
+        monkeypatch.setitem(TABLES, "results", TABLES["results"].append(pa.field("shade", pa.string())))
+        await prepare_lake(local)
+        await write_final(local, "results", J, filled("results", ["a"]))
+        found = analyst.execute("FROM results")
+        assert "shade" not in [name for name, *_ in found.description or []]
+        assert len(found.fetchall()) == 1
 
 
 async def test_types_are_the_declared_ones(storage: Storage) -> None:

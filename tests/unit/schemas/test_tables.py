@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.tables import BATCH_TABLES, TABLES, TIME, USD, usd_column
+from schemas.tables import BATCH_TABLES, TABLES, TIME, USD, describe, usd_column
 
 MOST = 10**18 - 1
 
@@ -35,7 +35,9 @@ def test_a_table_has_the_types_its_names_promise(name: str) -> None:
     for field in schema:
         assert (field.type == USD) == field.name.endswith("_usd"), field
         assert (field.type == TIME) == field.name.endswith("_at"), field
+        assert describe(field), field
         assert (field.type == pa.int64()) or not field.name.endswith("_tokens"), field
+    assert describe(schema)
     empty = schema.empty_table()
     assert empty.schema.equals(schema)
 
