@@ -158,6 +158,7 @@ async def create_job(
     limit: int | None = None,
     *,
     quoted: bool = False,
+    scheduled: manifest.Scheduled | None = None,
 ) -> Manifest:
     """Ingest, pin the manifest, open the accounts, enter the job. A crash before the last step leaves no job.
     `quoted`: its pilot alone is asked, for the price of the rest."""
@@ -211,6 +212,7 @@ async def create_job(
         reuse_since=await _reuse_since(services, spec),
         past=await _pin_past(storage, job, spec, prompt_hash),
         forecast=await _forecast(storage, prepared, prompt_hash, job, done),
+        scheduled=scheduled,
         account=AccountId(f"job/{job}"),
         created_at=services.clock(),
         queries=done.queries,
@@ -406,6 +408,9 @@ def _cross_check(spec: JobSpec) -> list[Problem]:
     problems += _check_students(spec)
     problems += _check_judges(spec)
     problems += _check_taxonomy(spec, names)
+    if spec.schedule is not None and spec.schedule.incremental and spec.input.id is None:
+        why = "a row's number does not tell which document it is"
+        problems.append(Problem("schedule.incremental", why, "Name the column with the id in `input.id`."))
     if (spec.budget.account or "").startswith("job/"):
         fix = "Name a shared account, such as team/2026-11."
         problems.append(Problem("budget.account", "job/… are the jobs' own accounts", fix))

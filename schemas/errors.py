@@ -175,6 +175,13 @@ class UnknownPolicy(TierwiseError):
     fix = "`tierwise policy show` lists what was learned."
 
 
+class UnknownSchedule(TierwiseError):
+    """No schedule {name!r}."""
+
+    exit_code = 2
+    fix = "`tierwise schedule list` says which there are; `tierwise schedule add JOB.yaml` adds one."
+
+
 class LedgerUnreachable(TierwiseError):
     """The ledger {url} is out of reach: {why}. No call was sent without a durable hold."""
 

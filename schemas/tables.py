@@ -49,6 +49,8 @@ JOBS = pa.schema(
         ("rejected", pa.int64()),
         ("failed", pa.int64()),
         ("stop", TEXT),
+        ("schedule", TEXT),  # whose occurrence it ran; null: submitted by hand
+        ("scheduled_at", TIME),
         ("created_at", TIME),
         ("closed_at", TIME),
         ("spec", TEXT),
