@@ -1,5 +1,6 @@
 """From a source to batches in the lake: streamed, cut by rows and by bytes; a bad row becomes a rejected query."""
 
+import asyncio
 import io
 import json
 import sqlite3
@@ -56,7 +57,8 @@ async def ingest(
     """Write generation 1's batch files. Memory holds one batch at a time. `gold` gives the right answer the
     form that answers have; every row passes by `seen` on its way, rejected ones too."""
     batches = rejected = size = total = 0
-    for queries in _batches(_queries(source, files, limit, gold), source.batch.rows, source.batch.bytes):
+    cut = _batches(_queries(source, files, limit, gold), source.batch.rows, source.batch.bytes)
+    while queries := await asyncio.to_thread(next, cut, None):  # a worker's loop has other jobs to serve
         await write_batch(storage, job, Generation(1), BatchIndex(batches), queries)
         for query in queries:
             seen(query)
@@ -173,7 +175,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self._file = NamedTemporaryFile(prefix="tierwise-ids-")  # noqa: SIM115  # closed by close()
-        self._db = sqlite3.connect(self._file.name, isolation_level=None)
+        self._db = sqlite3.connect(self._file.name, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA cache_size = -32000")  # kB: ids come in any order
