@@ -123,6 +123,12 @@ class InputError(TierwiseError):
     exit_code = 2
 
 
+class NothingNew(TierwiseError):
+    """Nothing new: {counts}. No job was made."""
+
+    exit_code = 0
+
+
 class OutputError(TierwiseError):
     """The file {path} cannot be written: {why}."""
 

@@ -25,6 +25,17 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: int  # Unix ms
 
 
+class Incremental(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of the input, beside what earlier jobs of the schedule have answered."""
+
+    new: int
+    changed: int
+    unchanged: int  # not asked again, nor copied
+
+    def __str__(self) -> str:
+        return f"{self.new:,} new, {self.changed:,} changed, {self.unchanged:,} unchanged"
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     job: JobId
     spec: dict[str, Any]  # the job spec with the files it names read in
@@ -43,6 +54,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     student: str | None = None  # key of the student that judges; None: none was taught yet
     combiner: str | None = None  # key of the judges' weights; None: the stated ones
     scheduled: Scheduled | None = None  # None: submitted by hand
+    incremental: Incremental | None = None  # None: every row is asked
     account: AccountId
     created_at: int  # Unix ms
     queries: int

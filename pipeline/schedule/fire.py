@@ -19,7 +19,14 @@ from pipeline.schedule.occurrences import MOST, between, to_run
 from pipeline.submit import create_job, prepare
 from pipeline.work import Services
 from schemas import lake, manifest
-from schemas.errors import BrokerUnreachable, JobExists, LakeUnreachable, LedgerUnreachable, TierwiseError
+from schemas.errors import (
+    BrokerUnreachable,
+    JobExists,
+    LakeUnreachable,
+    LedgerUnreachable,
+    NothingNew,
+    TierwiseError,
+)
 from schemas.ids import JobId
 from schemas.job import JobSpec
 from schemas.manifest import Manifest, Scheduled
@@ -120,6 +127,8 @@ async def _submit(
         await start(pinned)
     except OUTSIDE:
         raise
+    except NothingNew as said:
+        return await _end(services, due, "nothing_new", note=str(said), exit_code=0)
     except TierwiseError as error:
         log.error("schedule %s: %s", row.name, error)
         return await _end(services, due, "failed", note=str(error), exit_code=error.exit_code)
@@ -127,7 +136,9 @@ async def _submit(
         log.exception("schedule %s: no job could be made of its occurrence", row.name)
         note = hide(f"{type(error).__name__}: {error}")
         return await _end(services, due, "failed", note=note, exit_code=1)
-    return await _end(services, due, "submitted", job=job, note=f"{pinned.queries:,} rows")
+    return await _end(
+        services, due, "submitted", job=job, note=str(pinned.incremental or f"{pinned.queries:,} rows")
+    )
 
 
 async def _end(services: Services, due: Occurrence, state: OccurrenceState, **said: Any) -> Occurrence:

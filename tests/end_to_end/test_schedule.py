@@ -1,6 +1,7 @@
 """`tierwise schedule`: kept, fired once each, caught up with, in one process."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from pipeline.ledger import open_ledger
+from pipeline.ports.schedules import ScheduleRow, Schedules
 from pipeline.wiring.services import now_ms
 from tests.end_to_end.command import Tierwise
 from tests.end_to_end.conftest import write_spec
@@ -43,15 +45,34 @@ def spec_of(place: Tierwise, name: str = "nightly", **more: Any) -> str:
 def look_back(place: Tierwise, days: float, name: str = "nightly") -> None:
     """As if nobody had looked for so long."""
 
-    async def change() -> None:
+    async def change(schedules: Schedules, row: ScheduleRow) -> None:
+        then = now_ms() - round(days * DAY)
+        await schedules.put(msgspec.structs.replace(row, decided_until=then))
+
+    _change(place, name, change)
+
+
+def comes_due(place: Tierwise, time: int, name: str = "nightly") -> None:
+    """An occurrence, whenever it was to be."""
+
+    async def change(schedules: Schedules, row: ScheduleRow) -> None:
+        until = row.decided_until
+        assert await schedules.decide(name, after=until, until=until, due=[time], now=now_ms())
+
+    _change(place, name, change)
+
+
+def _change(
+    place: Tierwise, name: str, change: Callable[[Schedules, ScheduleRow], Coroutine[Any, Any, None]]
+) -> None:
+    async def work() -> None:
         ledger = open_ledger(place.ledger_url(), clock=now_ms)
         row = await ledger.schedules.schedule(name)
         assert row is not None
-        then = now_ms() - round(days * DAY)
-        await ledger.schedules.put(msgspec.structs.replace(row, decided_until=then))
+        await change(ledger.schedules, row)
         await ledger.close()
 
-    asyncio.run(change())
+    asyncio.run(work())
 
 
 def ran(place: Tierwise, code: int = 0) -> list[dict[str, Any]]:
