@@ -12,7 +12,7 @@ def command(
     every: Annotated[float, typer.Option(help="Seconds between two sweeps.", min=1)] = 60,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Ask the workers to sweep, again and again, until stopped. It needs the broker alone; two do no harm."""
+    """Have the workers fire schedules and sweep, until stopped. It needs the broker alone; two do no harm."""
     from workers.app import make_app, probe_broker
     from workers.beat import run_beat
 

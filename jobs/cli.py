@@ -26,6 +26,7 @@ from jobs import (
     resume,
     review,
     run,
+    schedule,
     schema,
     status,
     submit,
@@ -67,6 +68,7 @@ for module in (
     app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
+app.add_typer(schedule.app, name="schedule")
 
 
 def main(arguments: list[str] | None = None) -> None:

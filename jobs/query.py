@@ -30,6 +30,7 @@ def command(
     sql: Annotated[str | None, typer.Argument(metavar="SQL|NAME", show_default=False)] = None,
     listed: Annotated[bool, typer.Option("--list", help="The ready questions.")] = False,
     job: Annotated[str | None, typer.Option("--job", help="Of a ready question.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="Of a ready question.")] = None,
     limit: Annotated[int, typer.Option("--limit", help="Of a ready question.", min=1)] = 20,
     lake: Lake = None,
     form: Annotated[
@@ -53,7 +54,7 @@ def command(
     with connect(storage, commented=True) as connection:
         values: Mapping[str, object] = {}
         if sql in ready:
-            sql, values = _ready(sql, job, limit)
+            sql, values = _ready(sql, job=job, schedule=schedule, limit=limit)
         else:
             check_statement(connection, sql)
         try:
@@ -66,12 +67,12 @@ def command(
         typer.echo(f"Wrote {output}", err=True)
 
 
-def _ready(name: str, job: str | None, limit: int) -> tuple[str, dict[str, object]]:
+def _ready(name: str, **given: str | int | None) -> tuple[str, dict[str, object]]:
     sql = text_of(name)
     wanted = parameters(sql)
-    if "job" in wanted and job is None:
-        raise typer.BadParameter(f"{name} asks about one job: --job JOB")
-    given: dict[str, object] = {"job": job, "limit": limit}
+    for each in ("job", "schedule"):
+        if each in wanted and given[each] is None:
+            raise typer.BadParameter(f"{name} asks about one {each}: --{each} {each.upper()}")
     return sql, {each: given[each] for each in wanted}
 
 

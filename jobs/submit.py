@@ -22,7 +22,8 @@ from jobs.options import (
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
 from schemas.errors import Problem, SpecError
-from schemas.ids import BatchIndex, Generation, JobId
+from schemas.ids import JobId
+from schemas.job import JobSpec
 
 
 def command(
@@ -59,18 +60,21 @@ async def _submit(
 
     app = make_app(settings)
     prepared = await read_spec(path, budget)
-    wanted = prepared.spec.output.lake
-    if wanted and lake is None and wanted != settings.lake:
-        fix = f"Set TIERWISE_LAKE={wanted} here and for the workers, or remove output.lake."
-        problem = Problem("output.lake", f"the workers' lake is {settings.lake!r}", fix)
-        raise SpecError(str(path), [problem])
+    check_lake(prepared.spec, settings, lake, str(path))
     probe_broker(app, settings.broker)
     async with services_of(settings) as services:
         pinned = await create_job(services, prepared, job, limit)
     say_aside(pinned)
-    use = prepared.spec.quality
-    first = pinned.batches - 1 if use and use.asks else 0  # the audit, before all others
-    Dispatch(app).batches(pinned.job, Generation(1), map(BatchIndex, range(first, pinned.batches)))
+    Dispatch(app).job(pinned)
     return {
         "job": pinned.job, "queries": pinned.queries, "rejected": pinned.rejected, "batches": pinned.batches
     }  # fmt: skip
+
+
+def check_lake(spec: JobSpec, settings: Settings, lake: str | None, source: str) -> None:
+    """Raises SpecError where a job would land in another lake than that of the workers."""
+    wanted = spec.output.lake
+    if wanted and lake is None and wanted != settings.lake:
+        fix = f"Set TIERWISE_LAKE={wanted} here and for the workers, or remove output.lake."
+        problem = Problem("output.lake", f"the workers' lake is {settings.lake!r}", fix)
+        raise SpecError(source, [problem])

@@ -3,12 +3,11 @@
 Leased and idempotent: killed anywhere, it is begun again from the commits and the ledger and gives the same files.
 """
 
-import asyncio
 import json
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pipeline.combiner import fit_combiner
 from pipeline.human import open_certificate
 from pipeline.learning.learn import learn_from
 from pipeline.learning.rewards import final_tables
+from pipeline.leased import leased
 from pipeline.ports.ledger import Account, JobRow
 from pipeline.rows import calls_table
 from pipeline.storage.commits import read_commits
@@ -29,8 +29,8 @@ from pipeline.storage.reconcile import reconciled
 from pipeline.student import train_student
 from pipeline.work import Work
 from schemas import lake
-from schemas.errors import LakeUnreachable, LedgerUnreachable
-from schemas.ids import BatchIndex, Fence, Generation
+from schemas.errors import LakeUnreachable
+from schemas.ids import BatchIndex, Generation
 from schemas.records import Commit, Totals
 from schemas.tables import BATCH_TABLES, JOBS, TABLES, usd_column
 
@@ -40,33 +40,15 @@ STATUSES = ("answered", "review", "deferred", "cancelled", "rejected", "failed")
 
 async def close_generation(work: Work, generation: Generation) -> bool:
     """False when another process is closing it, or batches are still open."""
-    ledger, clock, owner = work.services.ledger, work.services.clock, work.services.owner
+    ledger = work.services.ledger
     ruling = await work.ruling(generation)
     if ruling is not None and ruling.kind == "infeasible":
         await ledger.stop_job(work.job, "infeasible")
     row = await ledger.job(work.job)
     if row is None or row.generation != generation or row.state == "closed":
         return row is not None and row.state == "closed"
-    name = f"close/{work.job}/{generation}"
-    fence = await ledger.take(name, owner=owner, now=clock(), ttl_ms=work.services.timing.lease)
-    if fence is None:
-        return False
-    keeping = asyncio.create_task(_keep(work, name, fence))
-    try:
-        return await _close(work, row, generation)
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
-        await ledger.give_back(name, owner=owner, fence=fence)
-
-
-async def _keep(work: Work, name: str, fence: Fence) -> None:
-    ledger, clock, owner = work.services.ledger, work.services.clock, work.services.owner
-    ttl = work.services.timing.lease
-    while True:
-        await asyncio.sleep(ttl / 3000)
-        with suppress(LedgerUnreachable):  # closing twice at once gives the same files
-            await ledger.keep(name, owner=owner, fence=fence, now=clock(), ttl_ms=ttl)
+    async with leased(work.services, f"close/{work.job}/{generation}") as mine:
+        return mine and await _close(work, row, generation)
 
 
 async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
@@ -201,6 +183,8 @@ def _job_table(work: Work, row: JobRow, account: Account, statuses: dict[str, in
         "queries": sum(statuses.values()),
         **{status: statuses.get(status, 0) for status in STATUSES},
         "stop": row.stop,
+        "schedule": pinned.scheduled.schedule if pinned.scheduled else None,
+        "scheduled_at": _time(pinned.scheduled.scheduled_at) if pinned.scheduled else None,
         "created_at": _time(row.created_at),
         "closed_at": _time(now),
         "spec": json.dumps(pinned.spec, ensure_ascii=False),

@@ -1,5 +1,6 @@
 """From a source to batches in the lake: streamed, cut by rows and by bytes; a bad row becomes a rejected query."""
 
+import asyncio
 import io
 import json
 import sqlite3
@@ -13,13 +14,15 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
+from pipeline.answered import Answered
 from pipeline.ports.storage import Storage
 from pipeline.rows import documents_table
 from pipeline.sources import UNREADABLE, Row, columns, find_files, read_rows
 from schemas import lake
-from schemas.errors import InputError
+from schemas.errors import InputError, NothingNew
 from schemas.ids import BatchIndex, Generation, JobId, QueryId
 from schemas.job import Input
+from schemas.manifest import Incremental
 from schemas.records import Query
 
 
@@ -28,6 +31,7 @@ class Ingested(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int
     bytes: int  # of the documents that are not rejected, UTF-8
     batches: int
+    incremental: Incremental | None
 
 
 async def check_input(source: Input, base: Path) -> list[Path]:
@@ -52,11 +56,14 @@ async def ingest(
     limit: int | None = None,
     gold: Callable[[str], str] = str,
     seen: Callable[[Query], None] = lambda query: None,
+    answered: Answered | None = None,
 ) -> Ingested:
     """Write generation 1's batch files. Memory holds one batch at a time. `gold` gives the right answer the
-    form that answers have; every row passes by `seen` on its way, rejected ones too."""
+    form that answers have; every row passes by `seen` on its way, rejected ones too. What is `answered` is left out;
+    raises NothingNew where all of it is."""
     batches = rejected = size = total = 0
-    for queries in _batches(_queries(source, files, limit, gold), source.batch.rows, source.batch.bytes):
+    cut = _batches(_queries(source, files, limit, gold, answered), source.batch.rows, source.batch.bytes)
+    while queries := await asyncio.to_thread(next, cut, None):  # a worker's loop has other jobs to serve
         await write_batch(storage, job, Generation(1), BatchIndex(batches), queries)
         for query in queries:
             seen(query)
@@ -64,9 +71,12 @@ async def ingest(
         total += len(queries)
         rejected += sum(query.rejected is not None for query in queries)
         size += sum(len(query.text.encode()) for query in queries if query.rejected is None)
+    counts = answered.counts if answered else None
+    if not total and counts and counts.unchanged:
+        raise NothingNew(counts=counts)
     if not total:
         raise InputError(path=", ".join(source.paths()), why="it holds no rows")
-    return Ingested(queries=total, rejected=rejected, bytes=size, batches=batches)
+    return Ingested(queries=total, rejected=rejected, bytes=size, batches=batches, incremental=counts)
 
 
 async def write_audit_batch(storage: Storage, job: JobId, generation: Generation, batch: BatchIndex) -> None:
@@ -98,12 +108,14 @@ def _batches(queries: Iterable[Query], rows: int, size: int) -> Iterator[list[Qu
 
 
 def _queries(
-    source: Input, files: list[Path], limit: int | None, gold: Callable[[str], str]
+    source: Input, files: list[Path], limit: int | None, gold: Callable[[str], str], answered: Answered | None
 ) -> Iterator[Query]:
     rows = (row for path in files for row in read_rows(path, source.format) if _wanted(row, source.where))
     with closing(_Seen()) as seen:
         for number, row in enumerate(islice(rows, limit), 1):
-            yield seen.once(_query(row, source, number, gold), number)
+            query = seen.once(_query(row, source, number, gold), number)
+            if answered is None or not answered.is_unchanged(query):
+                yield query
 
 
 def _wanted(row: Row, where: dict[str, str | list[str]]) -> bool:
@@ -173,7 +185,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self._file = NamedTemporaryFile(prefix="tierwise-ids-")  # noqa: SIM115  # closed by close()
-        self._db = sqlite3.connect(self._file.name, isolation_level=None)
+        self._db = sqlite3.connect(self._file.name, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA cache_size = -32000")  # kB: ids come in any order

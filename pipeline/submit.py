@@ -5,7 +5,8 @@ import hashlib
 import io
 import json
 import secrets
-from collections.abc import Callable, Container, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from pipeline.accepted import read_accepted
+from pipeline.answered import Answered
 from pipeline.certify.draw import Draw
 from pipeline.combiner import pick_combiner
 from pipeline.drawn import write_drawn
@@ -158,6 +160,7 @@ async def create_job(
     limit: int | None = None,
     *,
     quoted: bool = False,
+    scheduled: manifest.Scheduled | None = None,
 ) -> Manifest:
     """Ingest, pin the manifest, open the accounts, enter the job. A crash before the last step leaves no job.
     `quoted`: its pilot alone is asked, for the price of the rest."""
@@ -173,15 +176,18 @@ async def create_job(
     key, use = new_draw_key(), spec.quality
     drawn = (use.fitted, 0 if quoted else use.audit) if use else (0, 0)
     draw = Draw[Query](key, *drawn)
-    done = await ingest(
-        storage,
-        job,
-        spec.input,
-        prepared.inputs,
-        limit,
-        gold_of(spec.task),
-        lambda query: draw.offer(query.query_id, query),
-    )
+    prompt_hash = build_prompt(spec.task).hash
+    async with _answered(storage, spec, scheduled, prompt_hash) as answered:
+        done = await ingest(
+            storage,
+            job,
+            spec.input,
+            prepared.inputs,
+            limit,
+            gold_of(spec.task),
+            lambda query: draw.offer(query.query_id, query),
+            answered,
+        )
     batches = done.batches
     if use is not None:
         _check_gold(spec, draw)
@@ -189,7 +195,6 @@ async def create_job(
     if use is not None and use.asks:
         await write_audit_batch(storage, job, Generation(1), BatchIndex(batches))
         batches += 1
-    prompt_hash = build_prompt(spec.task).hash
     files, aside = await pick_students(storage, spec, prompt_hash)
     for tier, path in prepared.training.items():
         files[tier] = f"_jobs/{job}/files/{tier}{''.join(path.suffixes[-2:])}"
@@ -211,6 +216,8 @@ async def create_job(
         reuse_since=await _reuse_since(services, spec),
         past=await _pin_past(storage, job, spec, prompt_hash),
         forecast=await _forecast(storage, prepared, prompt_hash, job, done),
+        scheduled=scheduled,
+        incremental=done.incremental,
         account=AccountId(f"job/{job}"),
         created_at=services.clock(),
         queries=done.queries,
@@ -226,6 +233,21 @@ async def create_job(
     ):
         raise JobExists(job=job)
     return pinned
+
+
+@asynccontextmanager
+async def _answered(
+    storage: Storage, spec: JobSpec, scheduled: manifest.Scheduled | None, prompt_hash: str
+) -> AsyncIterator[Answered | None]:
+    """What earlier jobs of the schedule have answered, where that is to be left out."""
+    if scheduled is None or spec.schedule is None or not spec.schedule.incremental:
+        yield None
+        return
+    answered = await asyncio.to_thread(Answered, storage, scheduled.schedule, prompt_hash)
+    try:
+        yield answered
+    finally:
+        answered.close()
 
 
 async def _reuse_since(services: Services, spec: JobSpec) -> int | None:
@@ -406,6 +428,9 @@ def _cross_check(spec: JobSpec) -> list[Problem]:
     problems += _check_students(spec)
     problems += _check_judges(spec)
     problems += _check_taxonomy(spec, names)
+    if spec.schedule is not None and spec.schedule.incremental and spec.input.id is None:
+        why = "a row's number does not tell which document it is"
+        problems.append(Problem("schedule.incremental", why, "Name the column with the id in `input.id`."))
     if (spec.budget.account or "").startswith("job/"):
         fix = "Name a shared account, such as team/2026-11."
         problems.append(Problem("budget.account", "job/… are the jobs' own accounts", fix))

@@ -123,6 +123,12 @@ class InputError(TierwiseError):
     exit_code = 2
 
 
+class NothingNew(TierwiseError):
+    """Nothing new: {counts}. No job was made."""
+
+    exit_code = 0
+
+
 class OutputError(TierwiseError):
     """The file {path} cannot be written: {why}."""
 
@@ -173,6 +179,13 @@ class UnknownPolicy(TierwiseError):
 
     exit_code = 2
     fix = "`tierwise policy show` lists what was learned."
+
+
+class UnknownSchedule(TierwiseError):
+    """No schedule {name!r}."""
+
+    exit_code = 2
+    fix = "`tierwise schedule list` says which there are; `tierwise schedule add JOB.yaml` adds one."
 
 
 class LedgerUnreachable(TierwiseError):

@@ -1,6 +1,5 @@
 """The job spec: what a person writes. `schemas/loading.py` reads it and reports every mistake at once."""
 
-import re
 from collections.abc import Container
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -15,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.model import Model, name_field
+from schemas.model import Model, name_field, variable
+from schemas.schedule import Schedule, Webhook
 from schemas.secrets import find_secrets, names_secret
 from schemas.taxonomy import TaxonomySpec
 
@@ -222,19 +222,10 @@ def _no_secret_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _variable(name: str) -> str:
-    """Said without the name, which may be the key itself."""
-    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,99}", name):
-        raise ValueError(
-            "is no name of an environment variable (capitals, digits, _); a key has no place here"
-        )
-    return name
-
-
 class OpenAIEndpoint(Model):
     provider: Literal["openai"]
     base_url: Annotated[str, AfterValidator(_no_secret_url)] = "https://api.openai.com/v1"
-    api_key_env: Annotated[str, AfterValidator(_variable)] | None = Field(
+    api_key_env: Annotated[str, AfterValidator(variable)] | None = Field(
         "OPENAI_API_KEY", description="None (null): the endpoint needs no key."
     )
 
@@ -619,11 +610,6 @@ class Output(Model):
     lake: str | None = Field(None, description="Folder or s3:// URL; default: the settings' lake.")
 
 
-class Schedule(Model):
-    cron: str = Field(pattern=r"^\s*(\S+\s+){4}\S+\s*$", description="minute hour day month weekday")
-    timezone: str = "UTC"
-
-
 class JobSpec(Model):
     """One bulk job: documents, task, ladder of tiers (cheapest first), budget."""
 
@@ -658,6 +644,7 @@ class JobSpec(Model):
     ] = HistoryUse()
     output: Output = Output()
     schedule: Schedule | None = None
+    webhook: Webhook | None = Field(None, description="Told when the job closes.")
 
     @field_validator("tiers")
     @classmethod

@@ -17,6 +17,25 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
     audit: int
 
 
+class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
+    """The occurrence that a job runs."""
+
+    schedule: str
+    scheduled_at: int  # Unix ms
+    seen_at: int  # Unix ms
+
+
+class Incremental(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows of the input, beside what earlier jobs of the schedule have answered."""
+
+    new: int
+    changed: int
+    unchanged: int  # not asked again, nor copied
+
+    def __str__(self) -> str:
+        return f"{self.new:,} new, {self.changed:,} changed, {self.unchanged:,} unchanged"
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     job: JobId
     spec: dict[str, Any]  # the job spec with the files it names read in
@@ -34,6 +53,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     draw: Draw | None = None  # None: nothing is to be certified
     student: str | None = None  # key of the student that judges; None: none was taught yet
     combiner: str | None = None  # key of the judges' weights; None: the stated ones
+    scheduled: Scheduled | None = None  # None: submitted by hand
+    incremental: Incremental | None = None  # None: every row is asked
     account: AccountId
     created_at: int  # Unix ms
     queries: int

@@ -90,6 +90,8 @@ JOBS = _table(
     ("rejected", LONG, "rows that could not be asked"),
     ("failed", LONG, "queries without a valid answer"),
     ("stop", TEXT, "why it stopped early: cancelled, over_hold, infeasible; null: it did not"),
+    ("schedule", TEXT, "the schedule whose occurrence it ran; null: submitted by hand"),
+    ("scheduled_at", TIME, "when that occurrence was due"),
     ("created_at", TIME, "when it was submitted"),
     ("closed_at", TIME, "when its latest generation closed"),
     ("spec", TEXT, "JSON: the spec as it ran"),

@@ -11,6 +11,7 @@ from workers.broker import read_broker
 BATCH_TASK = "tierwise.batch"
 CLOSE_TASK = "tierwise.close"
 SWEEP_TASK = "tierwise.sweep"
+FIRE_TASK = "tierwise.fire"
 
 
 def make_app(settings: Settings) -> Celery:

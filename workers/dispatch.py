@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from celery import Celery
 
 from schemas.ids import BatchIndex, Generation, JobId
+from schemas.manifest import Manifest
 from workers.app import BATCH_TASK, CLOSE_TASK
 
 
@@ -13,6 +14,12 @@ class Dispatch:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+
+    def job(self, pinned: Manifest) -> None:
+        """What a job begins with: the audit where it has one, before all others."""
+        use = pinned.job_spec().quality
+        first = pinned.batches - 1 if use and use.asks else 0
+        self.batches(pinned.job, Generation(1), map(BatchIndex, range(first, pinned.batches)))
 
     def batches(self, job: JobId, generation: Generation, batches: Iterable[BatchIndex]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=30) as producer:

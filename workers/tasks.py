@@ -9,10 +9,12 @@ from celery.worker.consumer import Consumer
 
 from pipeline.close import close_generation
 from pipeline.flow import take_batch
+from pipeline.schedule.fire import fire
 from pipeline.update import update
 from pipeline.work import Work
 from schemas.ids import BatchIndex, Generation, JobId
-from workers.app import BATCH_TASK, CLOSE_TASK, SWEEP_TASK
+from workers.app import BATCH_TASK, CLOSE_TASK, FIRE_TASK, SWEEP_TASK
+from workers.dead import end_dead_leases
 from workers.dispatch import Dispatch
 from workers.process import Process
 from workers.sweeper import sweep, sweep_forever
@@ -36,6 +38,10 @@ def register(app: Celery, process: Process) -> None:
     @app.task(name=SWEEP_TASK)
     def sweep_once() -> None:
         process.run(sweep(process.services, dispatch))
+
+    @app.task(name=FIRE_TASK)
+    def fire_due() -> None:
+        process.run(run_fire(process, dispatch))
 
     @worker_ready.connect(weak=False)
     def start(sender: Consumer, **_: object) -> None:
@@ -83,3 +89,10 @@ async def run_close(process: Process, job: JobId, generation: Generation) -> Non
     async with process.work(job) as work:
         closed = await close_generation(work, generation)
     log.info("close %s/%s: %s", job, generation, "done" if closed else "elsewhere")
+
+
+async def run_fire(process: Process, dispatch: Dispatch) -> None:
+    """Whoever died after its job was made: the next look publishes it again."""
+    await end_dead_leases(process.services)
+    for fired in await fire(process.services, lambda pinned: asyncio.to_thread(dispatch.job, pinned)):
+        log.info("schedule %s: %s %s", fired.schedule, fired.state, fired.job or fired.note)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from pipeline.ports.schedules import Schedules
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
 from schemas.money import Usage
 from schemas.records import FinishReason, Lane, Lease, Outcome, Pin, Purpose, Tally, Totals
@@ -229,6 +230,11 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
 
 class Ledger(Protocol):
     url: str
+
+    @property
+    def schedules(self) -> Schedules:
+        """In the same store."""
+        ...
 
     async def probe(self) -> None:
         """Raise LedgerUnreachable unless a durable write works; creates the schema where it is missing."""

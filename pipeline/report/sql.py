@@ -10,6 +10,7 @@ from duckdb import DuckDBPyConnection
 from pipeline.storage.views import ask
 
 Row = dict[str, Any]
+OPTIONS = {"job", "schedule", "limit"}  # of `tierwise query`
 
 
 def rows(connection: DuckDBPyConnection, name: str, **values: object) -> list[Row]:
@@ -28,9 +29,10 @@ def text_of(name: str) -> str:
 
 
 def questions() -> dict[str, str]:
-    """The queries that need a job at most (and a limit), by name: what each answers, as its first comment says."""
+    """The queries that need a job or a schedule at most (and a limit), by name: what each answers, as its first
+    comment says."""
     names = sorted(each.name.removesuffix(".sql") for each in (files("pipeline.report") / "sql").iterdir())
-    return {name: _comment(text_of(name)) for name in names if parameters(text_of(name)) <= {"job", "limit"}}
+    return {name: _comment(text_of(name)) for name in names if parameters(text_of(name)) <= OPTIONS}
 
 
 def parameters(sql: str) -> set[str]:

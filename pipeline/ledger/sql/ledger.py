@@ -14,6 +14,7 @@ from pipeline.ledger.sql import activity, batches, jobs, journal, money, named, 
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.connection import Transactions
 from pipeline.ledger.sql.postgresql import PostgresStore
+from pipeline.ledger.sql.schedules import SqlSchedules
 from pipeline.ledger.sql.sqlite import SqliteStore
 from pipeline.ledger.sql.store import Store, Tx
 from pipeline.ledger.sql.writer import Ended, Task, Writer
@@ -91,6 +92,7 @@ class SqlLedger:
         self._chains = Chains()
         self._reads = Transactions(store, self._chains, patience_s=patience_s, reading=True)
         self._reader = ThreadPoolExecutor(1, "ledger-reader")
+        self.schedules = SqlSchedules(self._write, self._read)
         self._prepared = False
         self._closed = False
         self._writer = Writer(

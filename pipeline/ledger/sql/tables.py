@@ -173,3 +173,27 @@ upstreams = Table(
     _words("problem", ""),
     postgresql_with={"fillfactor": 50},
 )
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _words("spec"),  # JSON
+    _words("folder"),
+    _number("paused"),  # 0, 1
+    _number("created_at"),
+    _number("decided_until"),
+)
+
+occurrences = Table(
+    "occurrences",
+    metadata,
+    _words("schedule"),
+    _number("scheduled_at"),
+    _words("state"),  # due, submitted, nothing_new, missed, overlapped, failed
+    Column("job", Text),
+    _words("note"),
+    Column("exit_code", BigInteger),
+    _number("seen_at"),
+    PrimaryKeyConstraint("schedule", "scheduled_at"),
+)
