@@ -2,7 +2,13 @@
 
 import logging
 import multiprocessing
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,33 +31,63 @@ def command(
     lake: Lake = None,
     ledger: Ledger = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    metrics_port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics here; default: nowhere.")
+    ] = None,
+    metrics_host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Address of the metrics; default: 127.0.0.1.")
+    ] = None,
 ) -> None:
     """Work until stopped. Ctrl-C or SIGTERM finishes the batches in flight first; kill -9 loses nothing either."""
     from workers.app import make_app, probe_broker
 
-    settings = settings_of(lake, ledger)
+    settings = settings_of(lake, ledger, metrics_port=metrics_port, metrics_host=metrics_host)
     probe_broker(make_app(settings), settings.broker)
-    if processes == 1:
-        work(settings, threads, log_level)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    running = [spawn.Process(target=work, args=(settings, threads, log_level)) for _ in range(processes)]
-    for process in running:
-        process.start()
-
-    def stop(*_: object) -> None:
+    running: list[SpawnProcess] = []
+    with _metrics(settings, running) as folder:
+        if processes == 1:
+            work(settings, threads, log_level, folder)
+            return
+        spawn = multiprocessing.get_context("spawn")
+        running += [
+            spawn.Process(target=work, args=(settings, threads, log_level, folder, number))
+            for number in range(processes)
+        ]
         for process in running:
-            process.terminate()
+            process.start()
 
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
-    for process in running:
-        process.join()
+        def stop(*_: object) -> None:
+            for process in running:
+                process.terminate()
+
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, stop)
+        for process in running:
+            process.join()
 
 
-def work(settings: Settings, threads: int, log_level: str) -> None:
+@contextmanager
+def _metrics(settings: Settings, running: Sequence[SpawnProcess]) -> Iterator[Path | None]:
+    """Serves what the processes write to a folder, where that was asked for; none of them: this very process."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    from workers.exporter import serve
+
+    folder = Path(tempfile.mkdtemp(prefix="tierwise-metrics-"))
+    try:
+        serve(settings, folder, lambda: [each.is_alive() for each in running] or [True])
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def work(
+    settings: Settings, threads: int, log_level: str, metrics: Path | None = None, number: int = 0
+) -> None:
     """One worker process: a Celery thread pool whose tasks hand their batch to one loop thread."""
     from workers.app import make_app
+    from workers.gauge import Gauge
     from workers.process import Process
     from workers.tasks import register
 
@@ -59,7 +95,7 @@ def work(settings: Settings, threads: int, log_level: str) -> None:
     for library in CHATTY:
         logging.getLogger(library).setLevel(max(logging.INFO, logging.getLogger().level))
     app = make_app(settings)
-    register(app, Process(settings))
+    register(app, Process(settings, Gauge(number, metrics) if metrics else None))
     arguments = ["worker", "--pool=threads", f"--concurrency={threads}", f"--loglevel={log_level}"]
     app.worker_main(
         [*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", _name()]

@@ -84,7 +84,11 @@ async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
     now = work.services.clock()
     assert account is not None  # a job is entered after its account
     if work.spec.quality is None or work.spec.quality.asks:
-        await certify(work, generation, now)
+        certified = await certify(work, generation, now)
+        if certified is not None and work.services.meters is not None:
+            work.services.meters.count(
+                "tierwise_certificates_total", "certified" if certified else "withheld"
+            )
     else:
         await open_certificate(work, generation, now)
     statuses = await count_statuses(storage, work.job)

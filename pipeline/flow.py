@@ -357,7 +357,8 @@ async def _commit(work: Work, lease: Lease, done: Done) -> None:
         ledger=totals_of(calls),
         tiers=dict(Counter(str(result.tier) for result in done.results if result.status == "answered")),
     )
-    await create_commit(services.storage, commit)
+    if await create_commit(services.storage, commit) and services.meters is not None:
+        services.meters.commit(tables)
 
 
 async def _has_commit(work: Work, lease: Lease) -> bool:

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     batch_minutes: float = 10
     visibility_seconds: int = 900  # Redis only: must exceed the longest batch
     batches_in_flight: int = 4  # per process
+    metrics_port: int | None = None  # of a worker's Prometheus endpoint; none unless it is set
+    metrics_host: str = "127.0.0.1"  # that it listens on
 
     @classmethod
     def settings_customise_sources(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import nullcontext
 
 from celery import Celery
 from celery.signals import worker_ready, worker_shutdown
@@ -14,6 +15,7 @@ from pipeline.work import Work
 from schemas.ids import BatchIndex, Generation, JobId
 from workers.app import BATCH_TASK, CLOSE_TASK, SWEEP_TASK
 from workers.dispatch import Dispatch
+from workers.gauge import Counted
 from workers.process import Process
 from workers.sweeper import sweep, sweep_forever
 
@@ -56,7 +58,9 @@ async def run_batch(
 ) -> None:
     """Whatever became of the batch, the message is acknowledged: what is left is published again."""
     async with process.work(job) as work:
-        taken, left = await take_batch(work, generation, batch)
+        with process.gauge.batch() if process.gauge else nullcontext(Counted()) as counted:
+            taken, left = await take_batch(work, generation, batch)
+            counted.taken = taken
         if left:
             await update(work, generation, left)
         waited = await _waited(work, batch) if taken == "committed" else []

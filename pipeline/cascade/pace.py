@@ -6,7 +6,7 @@ is limited and nothing fails, a call costs a few comparisons here and no word to
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
@@ -52,6 +52,7 @@ class Pace:
         self.calm = False  # nothing is limited and nothing failed: turns need no permit
         self._ask_at = self._fresh_until = 0
         self._seen = Report()
+        self._heard: Counter[str] = Counter()  # replies by kind, but for those that are not reported yet
         self._news = False  # something the ledger should hear at once
         self._streak = 0  # failures in a row
         self._refused = 0  # refusals in a row
@@ -103,6 +104,21 @@ class Pace:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
+    # what others see of it
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    @property
+    def window(self) -> int:
+        """Calls that may be on the wire at once."""
+        return self.wire.limit
+
+    def replies(self) -> dict[str, int]:
+        """How many this process got so far, by kind. Counted as reports are made: a call is not counted by itself."""
+        return self._heard + Counter(answered=self._seen.answered, rate_limited=self._seen.limited)
+
     # what became of a call
 
     def answered(self, sent_at: int) -> None:
@@ -147,6 +163,7 @@ class Pace:
 
     def _hear_failure(self, reply: Reply) -> None:
         seen = self._seen
+        self._heard["failed"] += 1
         self._streak += 1
         seen.failed += 1
         seen.problem = f"HTTP {reply.status}" if reply.status else reply.error.partition(":")[0][:60]
@@ -159,6 +176,7 @@ class Pace:
 
     def _hear_refusal(self, status: int, sent_at: int) -> None:
         self._streak = 0
+        self._heard["rejected"] += 1
         self._seen.alive(sent_at)
         if status in REFUSALS:
             self._refused += 1
@@ -291,6 +309,7 @@ class Pace:
     def _report(self, now: int) -> Draw:
         short, have = self._short(), len(self._permits)
         costs = [cost for _, cost in islice(self._queue, have, have + short)]
+        self._heard = Counter(self.replies())
         seen, self._seen = self._seen, Report()
         cost = sum(costs) // short if short else self.allowed.cost(0)
         return Draw(permits=short, cost=cost, **msgspec.structs.asdict(seen))
