@@ -21,6 +21,7 @@ from pipeline.combiner import fit_combiner
 from pipeline.human import open_certificate
 from pipeline.learning.learn import learn_from
 from pipeline.learning.rewards import final_tables
+from pipeline.logs import about
 from pipeline.ports.ledger import Account, JobRow
 from pipeline.rows import calls_table
 from pipeline.storage.commits import read_commits
@@ -53,7 +54,8 @@ async def close_generation(work: Work, generation: Generation) -> bool:
         return False
     keeping = asyncio.create_task(_keep(work, name, fence))
     try:
-        return await _close(work, row, generation)
+        with about(job=work.job, generation=generation):
+            return await _close(work, row, generation)
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

@@ -28,6 +28,7 @@ FAILURES = 5  # in a row, of this process, after which nothing is sent until the
 REFUSALS = (401, 403, 404)  # of the key or the model, not of one request: nobody else's would be taken either
 BARRED_MS = 60_000  # for which a tier that refuses everybody is left alone
 FRESH_MS = 1_000  # after which a busy process hears what others met
+QUIET_MS = 60_000  # between two lines of the log about 429s
 LAPSE_US = 1_000_000  # a permit that is not used by then lapses
 PROBE = -1  # a turn to see whether the tier is up again
 
@@ -56,6 +57,7 @@ class Pace:
         self._news = False  # something the ledger should hear at once
         self._streak = 0  # failures in a row
         self._refused = 0  # refusals in a row
+        self._say_limit_at = 0
         self._barred_until = 0
         self._parked_at = self._up_at = 0
         self._problem = ""
@@ -156,6 +158,9 @@ class Pace:
         seen.limited += 1
         seen.limited_at = max(seen.limited_at, sent_at)
         seen.wait(wait_s)
+        if sent_at >= self._say_limit_at:
+            self._say_limit_at = sent_at + QUIET_MS
+            log.warning("tier %s answers 429: it is asked more slowly", self._tier)
         if wait_s > LONGEST_ASKED_S:
             self._shut(f"HTTP 429, not to be asked for {wait_s:.0f} s")
         self.calm = False

@@ -1,5 +1,6 @@
-"""What an operator sees of real workers: metrics at their endpoint."""
+"""What an operator sees of real workers: metrics at their endpoint, every line of their log as JSON."""
 
+import json
 import socket
 import time
 import urllib.error
@@ -7,8 +8,9 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,6 +39,7 @@ class Seen:
     place: Tierwise
     samples: list[Sample]
     types: dict[str, str]  # of each family
+    lines: list[dict[str, Any]]  # of the log
 
     def value(self, name: str, **labels: str) -> float:
         """The sum of the samples of this name that carry these labels."""
@@ -105,7 +108,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         "accuracy": {f"{model}-1": 0.9 for model in PRICES},
         "prices": {f"{model}-1": price for model, price in PRICES.items()},
     }  # fmt: skip
-    with brokered(folder) as place, start_upstream(config_from(upstream)) as served:
+    with brokered(folder, LOG="json") as place, start_upstream(config_from(upstream)) as served:
         with workers(place, 1, "--processes", "2", "--metrics-port", str(port)):
             healthy = f"http://127.0.0.1:{port}/healthz"
             wait_for(lambda: fetch(healthy)[0] == 200 or None, "both processes are up")
@@ -117,6 +120,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             place=place,
             samples=[sample for family in families for sample in family.samples],
             types={family.name: family.type for family in families},
+            lines=[json.loads(line) for line in (folder / "workers.log").read_text("utf-8").splitlines()],
         )
 
 
@@ -189,6 +193,36 @@ def test_every_metric_is_declared_and_none_carries_an_id_that_grows_without_end(
         assert seen.types[name.removesuffix("_total") if metric.kind == "counter" else name] == metric.kind
     assert not [sample for sample in seen.samples if {"job", "batch", "query_id"} & sample.labels.keys()]
     assert {sample.name for sample in seen.samples if "job_id" in sample.labels} == set()  # no job is open
+
+
+def test_every_line_says_when_how_grave_and_who(seen: Seen) -> None:
+    # From the first line of a process to what Celery says as it ends
+    for line in seen.lines:
+        assert {"time", "level", "logger", "message", "process"} <= line.keys()
+        assert line["level"] in ("info", "warning")
+        assert "guest:guest" not in str(line)
+    loggers = {line["logger"].partition(".")[0] for line in seen.lines}
+    assert {"celery", "tierwise"} <= loggers
+    assert [line for line in seen.lines if "shutdown" in line["message"].lower()]
+
+
+def test_a_batch_is_one_line_with_what_it_came_to(seen: Seen) -> None:
+    done = [line for line in seen.lines if line["message"].endswith(": committed")]
+    assert sorted((line["job"], line["generation"], line["batch"]) for line in done) == [
+        ("j", 1, n) for n in range(3)
+    ]
+    assert sum(line["queries"] for line in done) == ROWS == sum(line["statuses"]["answered"] for line in done)
+    assert sum(line["calls"] for line in done) == seen.value("tierwise_calls_total")
+    assert sum(Decimal(line["cost_usd"]) for line in done) * 10**9 == seen.place.money("j").spent
+    assert all(line["seconds"] > 0 and line["task_id"] for line in done)
+
+
+def test_trouble_is_said_once_with_its_batch(seen: Seen) -> None:
+    warnings = [line for line in seen.lines if line["level"] == "warning"]
+    (limited,) = [line for line in warnings if "429" in line["message"]]
+    (presumed,) = [line for line in warnings if "unknown outcome" in line["message"]]
+    assert limited["job"] == presumed["job"] == "j"
+    assert presumed["batch"] in range(3)
 
 
 def test_a_port_that_is_taken_is_said_before_any_process_begins(tmp_path: Path) -> None:
