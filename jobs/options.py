@@ -24,6 +24,7 @@ T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Lake = Annotated[str | None, typer.Option("--lake", help="Folder or s3:// URL of the lake.")]
 Ledger = Annotated[str | None, typer.Option("--ledger", help="sqlite:///FILE or postgresql://… URL.")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error; default: info.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 

@@ -55,11 +55,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     audited: list[Audited]  # the audited rows
 
 
-async def certify(work: Work, generation: Generation, now: int) -> None:
-    """Writes the job's row of `certificates`, from its published results and calls; idempotent."""
+async def certify(work: Work, generation: Generation, now: int) -> bool | None:
+    """Writes the job's row of `certificates`, from its published results and calls; idempotent. Whether it is
+    certified; None where nothing was to be."""
     use, ruling = work.spec.quality, await work.ruling(generation)
     if use is None or ruling is None or ruling.kind == "quoted":
-        return
+        return None
     async with scratch(work.services.storage) as folder:
         paths = {
             name: await fetch_parts(work.services.storage, [lake.final(name, work.job)], folder)
@@ -70,6 +71,7 @@ async def certify(work: Work, generation: Generation, now: int) -> None:
     stamp = {"job": work.job, "generation": generation, "issued_at": time_of(now)}
     table = pa.Table.from_pylist([row | stamp], schema=CERTIFICATES)
     await write_final(work.services.storage, "certificates", work.job, table)
+    return bool(row["certified"])
 
 
 def statements_of(name: str) -> str:

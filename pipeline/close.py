@@ -21,6 +21,7 @@ from pipeline.human import open_certificate
 from pipeline.learning.learn import learn_from
 from pipeline.learning.rewards import final_tables
 from pipeline.leased import leased
+from pipeline.logs import about
 from pipeline.ports.ledger import Account, JobRow
 from pipeline.rows import calls_table
 from pipeline.storage.commits import read_commits
@@ -48,7 +49,8 @@ async def close_generation(work: Work, generation: Generation) -> bool:
     if row is None or row.generation != generation or row.state == "closed":
         return row is not None and row.state == "closed"
     async with leased(work.services, f"close/{work.job}/{generation}") as mine:
-        return mine and await _close(work, row, generation)
+        with about(job=work.job, generation=generation):
+            return mine and await _close(work, row, generation)
 
 
 async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
@@ -66,7 +68,11 @@ async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
     now = work.services.clock()
     assert account is not None  # a job is entered after its account
     if work.spec.quality is None or work.spec.quality.asks:
-        await certify(work, generation, now)
+        certified = await certify(work, generation, now)
+        if certified is not None and work.services.meters is not None:
+            work.services.meters.count(
+                "tierwise_certificates_total", "certified" if certified else "withheld"
+            )
     else:
         await open_certificate(work, generation, now)
     statuses = await count_statuses(storage, work.job)

@@ -13,6 +13,7 @@ from pipeline.cascade.call import Caller
 from pipeline.cascade.holder import CONCERNS_THE_BATCH
 from pipeline.cascade.rung import Asked, Rung
 from pipeline.features.stored import packed
+from pipeline.logs import ONCE, QUERY
 from pipeline.rows import OffLedger
 from pipeline.task.length import fit
 from pipeline.task.mask import mask
@@ -64,6 +65,7 @@ async def _encode(work: Work, rung: Rung, caller: Caller, query: Query, assignme
         return _Encoded(query_id=query.query_id, problem=f"not allowed to see {assignment.category or 'it'}")
     text = mask(query.text, work.asking.masked)[0] if work.asking.masked else query.text
     shown = "".join(fit(text, rung.room, "head"))
+    QUERY.set(query.query_id)
     try:
         asked = await caller.ask(
             rung,
@@ -75,7 +77,7 @@ async def _encode(work: Work, rung: Rung, caller: Caller, query: Query, assignme
     except CONCERNS_THE_BATCH:
         raise
     except Exception as error:
-        log.warning("the encoder failed on %s: %s: %s", query.query_id, type(error).__name__, error)
+        log.warning("the encoder failed: %s: %s", type(error).__name__, error, extra=ONCE)
         return _Encoded(query_id=query.query_id, problem=f"{type(error).__name__}: {error}"[:300])
     vector = asked.completion.vector if asked.completion else b""
     return _Encoded(

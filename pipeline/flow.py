@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from pipeline.audit import AuditCaller, give_up_audit, hold_audit
+from pipeline.batch_log import say_committed, say_trouble
 from pipeline.cascade.call import Caller
 from pipeline.cascade.holder import CONCERNS_THE_BATCH, Stopped, Yielded
 from pipeline.cascade.purse import Purse
@@ -30,6 +31,7 @@ from pipeline.cascade.walk import missed_a_tier, walk
 from pipeline.copies import copied_or_asked
 from pipeline.drawn import read_drawn
 from pipeline.encode import encoded
+from pipeline.logs import ONCE, QUERY, about
 from pipeline.ports.ledger import JobRow
 from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
 from pipeline.ruling import Ruling, ready_batches
@@ -57,7 +59,14 @@ async def take_batch(
     work: Work, generation: Generation, batch: BatchIndex, progress: Progress | None = None
 ) -> tuple[Taken, int | None]:
     """Run a batch if it is ours to run. Returns what became of it and, when it was committed, how many are left."""
-    services = work.services
+    with about(job=work.job, generation=generation, batch=batch):
+        return await _take(work, generation, batch, progress)
+
+
+async def _take(
+    work: Work, generation: Generation, batch: BatchIndex, progress: Progress | None
+) -> tuple[Taken, int | None]:
+    services, commit = work.services, None
     ledger = services.ledger
     if batch not in await may_begin(work, generation, [batch]):
         return "early", None
@@ -68,15 +77,19 @@ async def take_batch(
     if not isinstance(lease, Lease):
         return lease, None
     try:
-        if not await _has_commit(work, lease) and not await run_batch(work, lease, now, progress):
-            await ledger.release(lease)
-            return "yielded", None
+        if not await _has_commit(work, lease):
+            commit = await run_batch(work, lease, now, progress)
+            if commit is None:
+                await ledger.release(lease)
+                return "yielded", None
     except LeaseLost:
         return "lost", None
     except LakeUnreachable:  # an outage is no poison: the next holder starts afresh
         await ledger.release(lease)
         raise
-    return "committed", await ledger.commit_batch(work.job, generation, batch)
+    left = await ledger.commit_batch(work.job, generation, batch)
+    say_committed(f"{work.job}/{generation}/{batch}", commit, (services.clock() - now) / 1000)
+    return "committed", left
 
 
 async def may_begin(work: Work, generation: Generation, batches: Sequence[BatchIndex]) -> list[BatchIndex]:
@@ -100,8 +113,8 @@ async def _pin(work: Work, generation: Generation, batch: BatchIndex) -> Pin:
     )
 
 
-async def run_batch(work: Work, lease: Lease, since: int, progress: Progress | None = None) -> bool:
-    """Answer every query of the batch, leased at `since` (Unix ms), and commit; False when its time was up first."""
+async def run_batch(work: Work, lease: Lease, since: int, progress: Progress | None = None) -> Commit | None:
+    """Answer every query of the batch, leased at `since` (Unix ms), and commit; None when its time was up first."""
     data = await work.services.storage.read(lake.batch_file(lease.job, lease.generation, lease.batch))
     queries = read_documents(pq.ParquetFile(io.BytesIO(data)).read())
     audits = work.spec.quality is not None and not queries
@@ -111,9 +124,8 @@ async def run_batch(work: Work, lease: Lease, since: int, progress: Progress | N
         try:
             done = await _run(work, lease, caller, queries, count.add)
         except Yielded:
-            return False
-    await _commit(work, lease, done)
-    return True
+            return None
+    return await _commit(work, lease, done)
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +245,7 @@ async def _ask_category(
     assert work.taxonomy is not None
     nodes = work.taxonomy.nodes
     text = mask(query.text, work.asking.masked)[0] if work.asking.masked else query.text
+    QUERY.set(query.query_id)
     try:
         asked = await caller.ask(
             slow,
@@ -244,7 +257,7 @@ async def _ask_category(
     except CONCERNS_THE_BATCH:
         raise
     except Exception as error:  # the fast classifier's word then stands
-        log.warning("the slow classifier failed on %s: %s: %s", query.query_id, type(error).__name__, error)
+        log.warning("the slow classifier failed: %s: %s", type(error).__name__, error, extra=ONCE)
         return None, None
     known = read_category(nodes, asked.completion) if asked.completion else None
     if not slow.provider.local and not asked.reused:
@@ -288,6 +301,7 @@ async def _walk_safely(
     purse: Purse | None = None,
 ) -> Result:
     """A query's failure is a row. What concerns the whole batch (lease, ledger, lake, time) is not."""
+    QUERY.set(query.query_id)
     try:
         result, calls = await walk(work.asking, caller, query, assignment, plan, work.services.clock, purse)
     except CONCERNS_THE_BATCH:
@@ -338,7 +352,7 @@ def _poison(lease: Lease) -> str:
     return f"poison: its batch was given up after {lease.attempts - 1} leases without progress"
 
 
-async def _commit(work: Work, lease: Lease, done: Done) -> None:
+async def _commit(work: Work, lease: Lease, done: Done) -> Commit:
     """Write the parts, then create the commit point: the first one wins, a loser's parts are swept."""
     services = work.services
     calls = await services.ledger.calls(lease.job, lease.generation, lease.batch)
@@ -359,7 +373,10 @@ async def _commit(work: Work, lease: Lease, done: Done) -> None:
         tiers=dict(Counter(str(result.tier) for result in done.results if result.status == "answered")),
         asked=asked_of(done.results),
     )
-    await create_commit(services.storage, commit)
+    if await create_commit(services.storage, commit) and services.meters is not None:
+        services.meters.commit(tables)
+    say_trouble(tables)
+    return commit
 
 
 async def _has_commit(work: Work, lease: Lease) -> bool:

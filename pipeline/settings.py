@@ -13,6 +13,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline.logs import Form, Level
 from schemas.errors import Problem, SpecError
 from schemas.secrets import holds_secret
 
@@ -34,6 +35,10 @@ class Settings(BaseSettings):
     batch_minutes: float = 10
     visibility_seconds: int = 900  # Redis only: must exceed the longest batch
     batches_in_flight: int = 4  # per process
+    log: Form = "text"  # or json: one object a line
+    log_level: Level = "info"  # or debug, warning, error
+    metrics_port: int | None = None  # of a worker's Prometheus endpoint; none unless it is set
+    metrics_host: str = "127.0.0.1"  # that it listens on
 
     @classmethod
     def settings_customise_sources(

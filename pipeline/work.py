@@ -8,6 +8,7 @@ from pipeline.cascade.walk import Asking
 from pipeline.cascade.worth import Seen
 from pipeline.history.past import Past
 from pipeline.learning.learner import Learner
+from pipeline.meters import Meters
 from pipeline.ports.history import History
 from pipeline.ports.ledger import Ledger
 from pipeline.ports.policy import Policy
@@ -44,6 +45,7 @@ class Services:
     random: Callable[[], float]
     owner: str  # names this process in leases
     timing: Timing = Timing()
+    meters: Meters | None = None  # None: nobody reads them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

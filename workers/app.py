@@ -1,6 +1,9 @@
 """The Celery app: JSON claim checks, acknowledged late, one at a time per slot."""
 
+import logging
+
 from celery import Celery
+from celery.signals import setup_logging
 from kombu.entity import Exchange, Queue
 
 from pipeline.settings import Settings
@@ -52,6 +55,18 @@ def make_app(settings: Settings) -> Celery:
         task_publish_retry_policy={"max_retries": 5, "interval_start": 0.1, "interval_step": 0.5},
     )
     return app
+
+
+@setup_logging.connect
+def _leave_logging(**_: object) -> None:
+    """Celery then sets up none: all lines have one form, by pipeline.logs."""
+
+
+def hush() -> None:
+    """What Celery says past its loggers as a process ends becomes a line of the log too."""
+    from celery.apps import worker
+
+    worker.safe_say = lambda message, *_: logging.getLogger("celery.worker").info(message)
 
 
 def probe_broker(app: Celery, url: str) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pipeline.settings import Settings
@@ -14,6 +15,7 @@ from pipeline.wiring.services import open_services
 from pipeline.wiring.work import close_work, open_work
 from pipeline.work import Services, Work
 from schemas.ids import JobId
+from workers.gauge import Gauge
 
 T = TypeVar("T")
 KEPT = 8  # jobs nobody works on at the moment
@@ -22,14 +24,18 @@ KEPT = 8  # jobs nobody works on at the moment
 class Process:
     """The bridge from Celery's threads to asyncio: `run` is the one sync door."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, gauge: Gauge | None = None) -> None:
+        """`gauge`: reads what the process does, where somebody wants to know."""
+        self.settings, self.gauge = settings, gauge
         self._loop = _new_loop()
         self._works: dict[JobId, asyncio.Task[Work]] = {}
         self._users: Counter[JobId] = Counter()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tierwise-loop", daemon=True)
         self._thread.start()
-        self.services: Services = self.run(open_services(settings))
+        opened = self.run(open_services(settings))
+        self.services: Services = replace(opened, meters=gauge.meters if gauge else None)
+        if gauge is not None:
+            self.spawn(gauge.keep(self.services, self.opened))
         tune()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -53,6 +59,11 @@ class Process:
             self._works[job] = self._works.pop(job)  # used last, so last
             await self._forget()
 
+    def opened(self) -> list[Work]:
+        """The jobs that are open at the moment."""
+        done = [each for each in self._works.values() if each.done() and not each.cancelled()]
+        return [each.result() for each in done if not each.exception()]
+
     async def _forget(self) -> None:
         """A job's models, prompts and answers computed ahead take memory: a worker lives longer than its jobs."""
         idle = [job for job in self._works if not self._users[job]]
@@ -60,6 +71,8 @@ class Process:
             opened = self._works.pop(job)
             del self._users[job]
             if opened.done() and not opened.exception():
+                if self.gauge is not None:
+                    self.gauge.forget(opened.result())
                 await close_work(opened.result())
 
     def stop(self) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+from contextlib import nullcontext
 
-from celery import Celery
+from celery import Celery, Task
 from celery.signals import worker_ready, worker_shutdown
 from celery.worker.consumer import Consumer
 
 from pipeline.close import close_generation
 from pipeline.flow import take_batch
+from pipeline.logs import about
 from pipeline.schedule.fire import fire
 from pipeline.update import update
 from pipeline.work import Work
@@ -16,6 +18,7 @@ from schemas.ids import BatchIndex, Generation, JobId
 from workers.app import BATCH_TASK, CLOSE_TASK, FIRE_TASK, SWEEP_TASK
 from workers.dead import end_dead_leases
 from workers.dispatch import Dispatch
+from workers.gauge import Counted
 from workers.process import Process
 from workers.sweeper import sweep, sweep_forever
 
@@ -27,13 +30,15 @@ def register(app: Celery, process: Process) -> None:
     """Give the app its tasks, bound to this process."""
     dispatch = Dispatch(app)
 
-    @app.task(name=BATCH_TASK)
-    def batch(job: str, generation: int, index: int) -> None:
-        process.run(run_batch(process, dispatch, JobId(job), Generation(generation), BatchIndex(index)))
+    @app.task(name=BATCH_TASK, bind=True)
+    def batch(self: Task, job: str, generation: int, index: int) -> None:
+        with about(job=job, generation=generation, batch=index, task_id=self.request.id):
+            process.run(run_batch(process, dispatch, JobId(job), Generation(generation), BatchIndex(index)))
 
-    @app.task(name=CLOSE_TASK)
-    def close(job: str, generation: int) -> None:
-        process.run(run_close(process, JobId(job), Generation(generation)))
+    @app.task(name=CLOSE_TASK, bind=True)
+    def close(self: Task, job: str, generation: int) -> None:
+        with about(job=job, generation=generation, task_id=self.request.id):
+            process.run(run_close(process, JobId(job), Generation(generation)))
 
     @app.task(name=SWEEP_TASK)
     def sweep_once() -> None:
@@ -62,11 +67,15 @@ async def run_batch(
 ) -> None:
     """Whatever became of the batch, the message is acknowledged: what is left is published again."""
     async with process.work(job) as work:
-        taken, left = await take_batch(work, generation, batch)
+        with process.gauge.batch() if process.gauge else nullcontext(Counted()) as counted:
+            taken, left = await take_batch(work, generation, batch)
+            counted.taken = taken
         if left:
             await update(work, generation, left)
         waited = await _waited(work, batch) if taken == "committed" else []
-    log.info("batch %s/%s/%s: %s", job, generation, batch, taken)
+    if taken != "committed":  # that one has said so itself
+        level = logging.WARNING if taken == "lost" else logging.INFO
+        log.log(level, "batch %s/%s/%s: %s", job, generation, batch, taken)
     if taken == "yielded":
         await asyncio.to_thread(dispatch.batches, job, generation, [batch])
     elif waited:

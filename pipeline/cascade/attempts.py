@@ -1,17 +1,22 @@
 """The attempts of one call: hold, send, journal and settle, then read; again where that may help."""
 
+import logging
+
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from pipeline.cascade.holder import Holder, Yielded
 from pipeline.cascade.pace import PROBE
 from pipeline.cascade.retry import Decision, decide, simpler
 from pipeline.cascade.rung import Asked, Rung, outcome_of
+from pipeline.logs import ONCE
 from pipeline.ports.ledger import Denied, Held, Intent, Known, Settlement
 from pipeline.ports.provider import Provider
 from schemas.errors import LeaseLost
 from schemas.ids import Nano, QueryId
 from schemas.money import Usage
 from schemas.records import Purpose, Reply, Request
+
+log = logging.getLogger("tierwise.calls")
 
 
 class Attempts:
@@ -157,7 +162,7 @@ class Attempts:
         outcome = outcome_of(completion)
         usage = completion.usage or Usage()
         settled = Nano(self._held_amount()) if cost is None else cost
-        await self._holder.ledger.settle(
+        within = await self._holder.ledger.settle(
             Settlement(
                 call_id=held.call_id,
                 outcome=outcome,
@@ -170,6 +175,10 @@ class Attempts:
                 error="the reply states no usage: charged in full" if cost is None else "",
             )
         )
+        if not within:
+            log.error(
+                "over_hold: tier %s billed over a proven bound; the job halts", self._rung.name, extra=ONCE
+            )
         return Asked(
             completion=completion,
             outcome=outcome,

@@ -6,7 +6,7 @@ is limited and nothing fails, a call costs a few comparisons here and no word to
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from itertools import islice
 
@@ -28,6 +28,7 @@ FAILURES = 5  # in a row, of this process, after which nothing is sent until the
 REFUSALS = (401, 403, 404)  # of the key or the model, not of one request: nobody else's would be taken either
 BARRED_MS = 60_000  # for which a tier that refuses everybody is left alone
 FRESH_MS = 1_000  # after which a busy process hears what others met
+QUIET_MS = 60_000  # between two lines of the log about 429s
 LAPSE_US = 1_000_000  # a permit that is not used by then lapses
 PROBE = -1  # a turn to see whether the tier is up again
 
@@ -52,9 +53,11 @@ class Pace:
         self.calm = False  # nothing is limited and nothing failed: turns need no permit
         self._ask_at = self._fresh_until = 0
         self._seen = Report()
+        self._heard: Counter[str] = Counter()  # replies by kind, but for those that are not reported yet
         self._news = False  # something the ledger should hear at once
         self._streak = 0  # failures in a row
         self._refused = 0  # refusals in a row
+        self._say_limit_at = 0
         self._barred_until = 0
         self._parked_at = self._up_at = 0
         self._problem = ""
@@ -108,6 +111,21 @@ class Pace:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
+    # what others see of it
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    @property
+    def window(self) -> int:
+        """Calls that may be on the wire at once."""
+        return self.wire.limit
+
+    def replies(self) -> dict[str, int]:
+        """How many this process got so far, by kind. Counted as reports are made: a call is not counted by itself."""
+        return self._heard + Counter(answered=self._seen.answered, rate_limited=self._seen.limited)
+
     # what became of a call
 
     def answered(self, sent_at: int) -> None:
@@ -145,6 +163,9 @@ class Pace:
         seen.limited += 1
         seen.limited_at = max(seen.limited_at, sent_at)
         seen.wait(wait_s)
+        if sent_at >= self._say_limit_at:
+            self._say_limit_at = sent_at + QUIET_MS
+            log.warning("tier %s answers 429: it is asked more slowly", self._tier)
         if wait_s > LONGEST_ASKED_S:
             self._shut(f"HTTP 429, not to be asked for {wait_s:.0f} s")
         self.calm = False
@@ -152,6 +173,7 @@ class Pace:
 
     def _hear_failure(self, reply: Reply) -> None:
         seen = self._seen
+        self._heard["failed"] += 1
         self._streak += 1
         seen.failed += 1
         seen.problem = f"HTTP {reply.status}" if reply.status else reply.error.partition(":")[0][:60]
@@ -164,6 +186,7 @@ class Pace:
 
     def _hear_refusal(self, status: int, sent_at: int) -> None:
         self._streak = 0
+        self._heard["rejected"] += 1
         self._seen.alive(sent_at)
         if status in REFUSALS:
             self._refused += 1
@@ -296,6 +319,7 @@ class Pace:
     def _report(self, now: int) -> Draw:
         short, have = self._short(), len(self._permits)
         costs = [cost for _, cost in islice(self._queue, have, have + short)]
+        self._heard = Counter(self.replies())
         seen, self._seen = self._seen, Report()
         cost = sum(costs) // short if short else self.allowed.cost(0)
         return Draw(permits=short, cost=cost, **msgspec.structs.asdict(seen))

@@ -19,6 +19,7 @@ CallState = Literal["held", "settled", "presumed", "released"]
 COMPLETE: frozenset[Outcome] = frozenset({"ok", "truncated", "malformed", "refused"})
 UNBILLED: frozenset[Outcome] = frozenset({"rate_limited", "rejected", "unreachable"})
 MOST = 2**62  # nano-dollars (4.6 billion USD): the largest cap that fits 64 bits with room for a sum
+RECENT_MS = 3_600_000  # for which a closed job's account is still watched
 
 Key = tuple[JobId, bytes, int]  # job, request hash, sample: what makes two requests equal
 Place = tuple[JobId, Generation, BatchIndex]

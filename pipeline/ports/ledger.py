@@ -228,6 +228,32 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     held: dict[TierName, int]  # calls in flight
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that is not closed, as its batches and calls stand."""
+
+    job: JobId
+    created_at: int  # Unix ms
+    batches: int  # of its generation
+    committed: int
+    leased: int  # under a running lease
+    attempts: int  # the most leases that one of its open batches had without progress
+    overdue_at: int  # Unix ms at which the oldest lease ran out whose batch nobody took up; 0: none did
+    held_at: int  # Unix ms of the oldest hold; 0: nothing is held
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator watches."""
+
+    clock: int  # Unix ms by the clock of the ledger's own machine
+    states: dict[str, int]  # of all jobs
+    stops: dict[str, int]
+    jobs: Sequence[Standing]  # those that are not closed
+    accounts: Sequence[
+        Account
+    ]  # of those jobs, those closed within the hour, their parents, and any over its cap
+    upstreams: dict[str, Pacing]
+
+
 class Ledger(Protocol):
     url: str
 
@@ -367,6 +393,10 @@ class Ledger(Protocol):
 
     async def end_leases(self, owner: str) -> None:
         """End every lease of an owner that is known to be dead, as if they had run out."""
+        ...
+
+    async def overview(self, now: int) -> Overview:
+        """All at once and cheap enough for every few seconds; it reads alone."""
         ...
 
     async def close(self) -> None: ...

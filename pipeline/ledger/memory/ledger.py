@@ -1,6 +1,7 @@
 """The ledger in memory: the twin of the SQL ledger for tests and trials. One process, nothing durable."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -8,8 +9,8 @@ import msgspec
 from pipeline.ledger import pacing
 from pipeline.ledger.memory.schedules import MemorySchedules
 from pipeline.ledger.memory.shares import Shares
-from pipeline.ledger.rules import is_taken
-from pipeline.ports.ledger import Draw, Drawn, Pacing
+from pipeline.ledger.rules import RECENT_MS, is_taken
+from pipeline.ports.ledger import Account, Draw, Drawn, JobRow, Overview, Pacing, Standing
 from schemas.ids import Fence
 
 
@@ -74,3 +75,41 @@ class MemoryLedger(Shares):
             batch.lease_until = 0 if batch.owner == owner else batch.lease_until
         for named in self._named.values():
             named.lease_until = 0 if named.owner == owner else named.lease_until
+
+    async def overview(self, now: int) -> Overview:
+        jobs = self._jobs.values()
+        return Overview(
+            clock=now,
+            states=Counter(job.state for job in jobs),
+            stops=Counter(job.stop for job in jobs if job.stop),
+            jobs=[self._standing(job, now) for job in jobs if job.state != "closed"],
+            accounts=await self._watched(now),
+            upstreams=dict(self._upstreams),
+        )
+
+    def _standing(self, row: JobRow, now: int) -> Standing:
+        own = [batch for key, batch in self._batches.items() if key[:2] == (row.job, row.generation)]
+        still = [batch for batch in own if not batch.committed]
+        held = [
+            call.held_at
+            for call in self._calls_of(row.job, row.generation, None)
+            if call.former.state == "held"
+        ]
+        return Standing(
+            job=row.job,
+            created_at=row.created_at,
+            batches=row.batches,
+            committed=row.committed,
+            leased=sum(batch.lease_until > now for batch in still),
+            attempts=max((batch.attempts for batch in still), default=0),
+            overdue_at=min((each.lease_until for each in still if 0 < each.lease_until <= now), default=0),
+            held_at=min(held, default=0),
+        )
+
+    async def _watched(self, now: int) -> list[Account]:
+        recent = [
+            job for job in self._jobs.values() if job.closed_at is None or job.closed_at > now - RECENT_MS
+        ]
+        names = {balance.account for job in recent for balance in self._chain(job.account)}
+        names |= {each.account for each in self._balances.values() if each.spent + each.held > each.cap}
+        return [account for name in sorted(names) if (account := await self.account(name))]

@@ -10,14 +10,24 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.ledger.rules import Verdict, check_hold, check_settlement
-from pipeline.ledger.sql import activity, batches, jobs, journal, money, named, shares, upstreams
+from pipeline.ledger.sql import (
+    activity,
+    batches,
+    jobs,
+    journal,
+    money,
+    named,
+    overview,
+    shares,
+    upstreams,
+)
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.connection import Transactions
 from pipeline.ledger.sql.postgresql import PostgresStore
 from pipeline.ledger.sql.schedules import SqlSchedules
 from pipeline.ledger.sql.sqlite import SqliteStore
 from pipeline.ledger.sql.store import Store, Tx
-from pipeline.ledger.sql.writer import Ended, Task, Writer
+from pipeline.ledger.sql.writer import Ended, Groups, Task, Writer
 from pipeline.ledger.waiting import Asked
 from pipeline.ports.ledger import (
     Account,
@@ -31,6 +41,7 @@ from pipeline.ports.ledger import (
     JobRow,
     Kept,
     Known,
+    Overview,
     Pacing,
     Refusal,
     Settlement,
@@ -95,6 +106,7 @@ class SqlLedger:
         self.schedules = SqlSchedules(self._write, self._read)
         self._prepared = False
         self._closed = False
+        self.groups = Groups()
         self._writer = Writer(
             store,
             self._chains,
@@ -104,6 +116,7 @@ class SqlLedger:
             patience_s=patience_s,
             poll_s=poll_s,
             orphan_after_s=orphan_after_s,
+            groups=self.groups,
         )
 
     async def _write(self, work: Callable[[Tx], T], *, wakes: bool = False, repeatable: bool = True) -> T:
@@ -270,6 +283,9 @@ class SqlLedger:
 
     async def end_leases(self, owner: str) -> None:
         await self._write(lambda tx: named.end_leases(tx, owner))
+
+    async def overview(self, now: int) -> Overview:
+        return await self._read(lambda tx: overview.read_overview(tx, now))
 
     async def close(self) -> None:
         """Finishes what was asked; holds that still wait are told that the ledger is closed."""

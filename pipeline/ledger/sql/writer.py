@@ -15,6 +15,7 @@ from pipeline.ledger.sql.group import run_group
 from pipeline.ledger.sql.hot import Conflict, Hot
 from pipeline.ledger.sql.store import Store, Tx
 from pipeline.ledger.waiting import Asked, WaitingRoom
+from pipeline.meters import COMMIT_S, GROUP, Histogram
 from pipeline.ports.ledger import Held, Settlement
 from schemas.errors import LedgerUnreachable
 from schemas.ids import Nano
@@ -40,6 +41,17 @@ class Task:
         self.work, self.future, self.wakes, self.repeatable = work, future, wakes, repeatable
 
 
+class Groups:
+    """How many operations shared a transaction, and the seconds until it was durable."""
+
+    def __init__(self) -> None:
+        self.operations, self.seconds = Histogram.of(GROUP), Histogram.of(COMMIT_S)
+
+    def observe(self, operations: int, seconds: float) -> None:
+        self.operations.observe(operations)
+        self.seconds.observe(seconds)
+
+
 Operation = Asked | Ended | Task
 Outcomes = list[tuple[Operation, Any]]
 
@@ -58,7 +70,9 @@ class Writer:
         patience_s: float,
         poll_s: tuple[float, float],
         orphan_after_s: float,
+        groups: Groups,
     ) -> None:
+        self._groups = groups
         self._store, self._chains, self._clock = store, chains, clock
         self._max_wait_s, self._max_group = max_wait_ms / 1000, max_group
         self._orphan_after_s = orphan_after_s
@@ -138,7 +152,9 @@ class Writer:
                 new.append(operation)
         waited = self._waited(ended)
         if ended or new or waited:
+            begun = time.perf_counter()
             self._group(ended, waited, new)
+            self._groups.observe(len(ended) + len(waited) + len(new), time.perf_counter() - begun)
 
     def _do(self, task: Task) -> None:
         try:

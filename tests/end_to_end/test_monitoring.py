@@ -1,0 +1,236 @@
+"""What an operator sees of real workers: metrics at their endpoint, every line of their log as JSON."""
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from pipeline.meters import METRICS
+from tests.end_to_end.command import Tierwise, workers
+from tests.end_to_end.conftest import write_spec
+from tests.end_to_end.inside import tierwise
+from tests.faults.herd import brokered
+from tests.jobs import write_documents
+from tests.services import RABBITMQ, broker_queue
+from tests.upstream.client import start_upstream
+from tests.upstream.config import config_from
+
+T = TypeVar("T")
+ROWS = 60
+PRICES = {"small": {"input": "1", "output": "4"}, "large": {"input": "10", "output": "40"}}
+SCRIPT = ("rate_limited", "cut_after", "truncated")  # what becomes of the first requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A job as two worker processes worked it, with what they said while they still stood."""
+
+    place: Tierwise
+    samples: list[Sample]
+    types: dict[str, str]  # of each family
+    lines: list[dict[str, Any]]  # of the log
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of the samples of this name that carry these labels."""
+        return sum(
+            sample.value
+            for sample in self.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port: int = opened.getsockname()[1]
+        return port
+
+
+def wait_for(look: Callable[[], T | None], what: str, timeout: float = 120) -> T:
+    end = time.monotonic() + timeout
+    while (found := look()) is None:
+        assert time.monotonic() < end, f"{what}: not within {timeout:.0f} s"
+        time.sleep(0.2)
+    return found
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """Status and body; 0 where nobody listens."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def spec_of(place: Tierwise, url: str) -> str:
+    texts = [f"document {number} [gold={'yes' if number % 3 else 'no'}]" for number in range(ROWS)]
+    tiers = [
+        {
+            "name": model, "provider": "openai", "model": f"{model}-1", "base_url": url, "api_key_env": None,
+            "price": PRICES[model], "structured": "none", "accept": accept, "retries": 3, "timeout_s": 20,
+        }
+        for model, accept in (("small", 0.8), ("large", 0.0))
+    ]  # fmt: skip
+    spec = {
+        "name": "watched",
+        "task": {"kind": "classify", "labels": ["yes", "no"]},
+        "input": {
+            "path": str(write_documents(place.folder / "documents.parquet", texts)),
+            "id": "id", "batch": {"rows": 20},
+        },
+        "tiers": tiers,
+        "budget": {"usd": "1"},
+        "history": "none",
+    }  # fmt: skip
+    return write_spec(place, spec)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    folder, port = tmp_path_factory.mktemp("monitoring"), free_port()
+    upstream = {
+        "rule": "echo-label", "labels": ("yes", "no"), "script": SCRIPT, "retry_after_s": 0.1,
+        "accuracy": {f"{model}-1": 0.9 for model in PRICES},
+        "prices": {f"{model}-1": price for model, price in PRICES.items()},
+    }  # fmt: skip
+    with brokered(folder, LOG="json") as place, start_upstream(config_from(upstream)) as served:
+        with workers(place, 1, "--processes", "2", "--metrics-port", str(port)):
+            healthy = f"http://127.0.0.1:{port}/healthz"
+            wait_for(lambda: fetch(healthy)[0] == 200 or None, "both processes are up")
+            place.run("submit", spec_of(place, served.url), "--job", "j")
+            place.wait_closed("j")
+            text = wait_for(lambda: _scrape(port), "all that was committed")
+        families = list(text_string_to_metric_families(text))
+        yield Seen(
+            place=place,
+            samples=[sample for family in families for sample in family.samples],
+            types={family.name: family.type for family in families},
+            lines=[json.loads(line) for line in (folder / "workers.log").read_text("utf-8").splitlines()],
+        )
+
+
+def _scrape(port: int) -> str | None:
+    """The metrics, once each process has written down what it did last."""
+    status, text = fetch(f"http://127.0.0.1:{port}/metrics")
+    assert status == 200
+    done = [
+        line for line in text.splitlines() if line.startswith('tierwise_batches_total{outcome="committed"}')
+    ]
+    return text if done and float(done[0].split()[1]) == 3 else None
+
+
+def test_each_call_is_counted_once_with_its_money(seen: Seen) -> None:
+    # What the workers counted is what the tables hold, call by call
+    rows = seen.place.rows(
+        "SELECT tier, outcome, cost_usd, input_tokens + output_tokens AS tokens FROM calls"
+    )
+    calls = Counter((row["tier"], row["outcome"]) for row in rows)
+    assert calls["small", "rate_limited"] == calls["small", "presumed"] == calls["small", "truncated"] == 1
+    for (tier, outcome), count in calls.items():
+        assert seen.value("tierwise_calls_total", tier=tier, outcome=outcome) == count
+    assert seen.value("tierwise_spend_dollars_total") == pytest.approx(
+        float(sum(row["cost_usd"] for row in rows))
+    )
+    assert seen.value("tierwise_tokens_total") == sum(row["tokens"] for row in rows)
+    assert seen.value("tierwise_call_seconds_count", tier="small") == calls["small", "ok"] + 1
+    # and the results, by how many tiers they asked
+    asked = Counter(row["n"] for row in seen.place.rows("SELECT len(tiers_asked) AS n FROM results"))
+    assert asked[2] > 0
+    for count, queries in asked.items():
+        assert seen.value("tierwise_results_total", tiers_asked=str(count)) == queries
+
+
+def test_replies_are_counted_as_they_come(seen: Seen) -> None:
+    def replies(kind: str) -> float:
+        return seen.value("tierwise_replies_total", reply=kind)
+
+    assert (replies("rate_limited"), replies("failed")) == (1, 1)
+    assert replies("answered") == seen.value("tierwise_call_seconds_count")
+
+
+def test_what_processes_are_doing(seen: Seen) -> None:
+    for name in ("tierwise_process_up", "tierwise_event_loop_lag_seconds_count"):
+        for process in "01":
+            assert seen.value(name, process=process) > 0, name
+    assert seen.value("tierwise_batches_running") == seen.value("tierwise_calls_in_flight") == 0
+    assert seen.value("tierwise_batch_seconds_count") == seen.value(
+        "tierwise_batches_total", outcome="committed"
+    )
+    assert seen.value("tierwise_concurrency_window", tier="small") >= 1
+    assert seen.value("tierwise_ledger_group_operations_sum") >= 2 * seen.value("tierwise_calls_total")
+    assert seen.value("tierwise_ledger_commit_seconds_count") > 0
+
+
+def test_the_ledger_as_any_worker_shows_it(seen: Seen) -> None:
+    account = seen.place.money("j")
+    assert seen.value("tierwise_ledger_up") == 1
+    assert seen.value("tierwise_account_spent_dollars", account="job/j") == pytest.approx(account.spent / 1e9)
+    assert seen.value("tierwise_account_cap_dollars", account="job/j") == 1
+    assert seen.value("tierwise_account_presumed_dollars", account="job/j") > 0
+    assert seen.value("tierwise_jobs", state="closed") == 1
+    assert seen.value("tierwise_queue_messages") == 0
+    assert abs(seen.value("tierwise_ledger_clock_skew_seconds")) < 60
+    assert seen.value("tierwise_upstream_rate_limited_total") == 1
+
+
+def test_every_metric_is_declared_and_none_carries_an_id_that_grows_without_end(seen: Seen) -> None:
+    for name, metric in METRICS.items():
+        assert seen.types[name.removesuffix("_total") if metric.kind == "counter" else name] == metric.kind
+    assert not [sample for sample in seen.samples if {"job", "batch", "query_id"} & sample.labels.keys()]
+    assert {sample.name for sample in seen.samples if "job_id" in sample.labels} == set()  # no job is open
+
+
+def test_every_line_says_when_how_grave_and_who(seen: Seen) -> None:
+    # From the first line of a process to what Celery says as it ends
+    for line in seen.lines:
+        assert {"time", "level", "logger", "message", "process"} <= line.keys()
+        assert line["level"] in ("info", "warning")
+        assert "guest:guest" not in str(line)
+    loggers = {line["logger"].partition(".")[0] for line in seen.lines}
+    assert {"celery", "tierwise"} <= loggers
+    assert [line for line in seen.lines if "shutdown" in line["message"].lower()]
+
+
+def test_a_batch_is_one_line_with_what_it_came_to(seen: Seen) -> None:
+    done = [line for line in seen.lines if line["message"].endswith(": committed")]
+    assert sorted((line["job"], line["generation"], line["batch"]) for line in done) == [
+        ("j", 1, n) for n in range(3)
+    ]
+    assert sum(line["queries"] for line in done) == ROWS == sum(line["statuses"]["answered"] for line in done)
+    assert sum(line["calls"] for line in done) == seen.value("tierwise_calls_total")
+    assert sum(Decimal(line["cost_usd"]) for line in done) * 10**9 == seen.place.money("j").spent
+    assert all(line["seconds"] > 0 and line["task_id"] for line in done)
+
+
+def test_trouble_is_said_once_with_its_batch(seen: Seen) -> None:
+    warnings = [line for line in seen.lines if line["level"] == "warning"]
+    (limited,) = [line for line in warnings if "429" in line["message"]]
+    (presumed,) = [line for line in warnings if "unknown outcome" in line["message"]]
+    assert limited["job"] == presumed["job"] == "j"
+    assert presumed["batch"] in range(3)
+
+
+def test_a_port_that_is_taken_is_said_before_any_process_begins(tmp_path: Path) -> None:
+    with socket.socket() as taken, broker_queue("RabbitMQ", RABBITMQ) as queue:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        place = Tierwise(folder=tmp_path, settings={"TIERWISE_BROKER": RABBITMQ, "TIERWISE_QUEUE": queue})
+        said = tierwise(place, "worker", "--metrics-port", port, code=2)
+    assert f"127.0.0.1:{port}" in said.err
+    assert "--metrics-port" in said.err
