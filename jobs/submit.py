@@ -19,6 +19,7 @@ from jobs.options import (
     services_of,
     settings_of,
 )
+from pipeline.ruling import audit_batch
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
 from schemas.errors import Problem, SpecError
@@ -69,8 +70,9 @@ async def _submit(
         pinned = await create_job(services, prepared, job, limit)
     say_aside(pinned)
     use = prepared.spec.quality
-    first = pinned.batches - 1 if use and use.asks else 0  # the audit, before all others
-    Dispatch(app).batches(pinned.job, Generation(1), map(BatchIndex, range(first, pinned.batches)))
+    audit = audit_batch(pinned, pinned.batches)
+    first = [audit] if use and use.asks else map(BatchIndex, range(pinned.batches))
+    Dispatch(app).batches(pinned.job, Generation(1), first)
     return {
         "job": pinned.job, "queries": pinned.queries, "rejected": pinned.rejected, "batches": pinned.batches
     }  # fmt: skip

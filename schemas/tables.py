@@ -289,6 +289,10 @@ CERTIFICATES = pa.schema(
             "parts",
             TEXT,
         ),  # JSON: agreement by label, field or category on the audited rows; no bound covers it
+        (
+            "labels",
+            TEXT,
+        ),  # JSON: what is certified of each label, or why it is not; null: not asked for
         ("issued_at", TIME),
     ]
 )
