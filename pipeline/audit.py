@@ -22,10 +22,11 @@ from pipeline.certify.bounds import lower_bound
 from pipeline.certify.certify import Tested, test_chain
 from pipeline.certify.chain import NEVER, build_chain, nested_chain
 from pipeline.certify.outcomes import Outcomes, of_tiers
-from pipeline.certify.quote import quote
+from pipeline.certify.quote import Quote, quote, quote_labels
 from pipeline.ports.ledger import Denied
 from pipeline.rows import OffLedger, answer_text
 from pipeline.ruling import Kind, Ruling, create_ruling
+from pipeline.task.labels import labels_in
 from pipeline.task.mask import mask, unmask
 from pipeline.together import together
 from pipeline.work import Work
@@ -180,9 +181,9 @@ async def _judge(work: Work, rows: Sequence[Row], asked: Sequence[Result], climb
     )
     if work.spec.promise is None:
         return measured
-    pilot, audit = [], []
+    pilot, audit, climbs = [], [], {}
     for tiers in orders_of(tuple(work.asking.rungs)):
-        climbed = await climb_all(work, rows, tiers, climb, [])
+        climbed = climbs[tiers] = await climb_all(work, rows, tiers, climb, [])
         outcome = _outcomes(work, rows, tiers, climbed, reference)
         pilot.append(_part(outcome, slice(None, draw.pilot)))
         audit.append(_part(outcome, slice(draw.pilot, None)))
@@ -190,11 +191,39 @@ async def _judge(work: Work, rows: Sequence[Row], asked: Sequence[Result], climb
     first = pilot if draw.pilot else audit
     if not draw.audit:
         price = quote(first, target=use.bar, population=work.manifest.queries, audit=use.audit, delta=delta)
+        if use.per_label is not None:
+            plan = (price.wanted or price.offers[0]).candidate
+            stops = of_tiers(first, plan.tiers).stops(plan.accept).tolist()
+            price = _with_labels(work, price, delta, list(zip(known, climbs[plan.tiers], stops, strict=True)))
         return Ruling(kind="quoted", reason="only its price was asked for", quote=price)
     nested = not draw.pilot and len(work.asking.rungs) == 2
     found = nested_chain(audit[0]) if nested else build_chain(first, use.bar)
     tested = test_chain(found, audit, work.manifest.queries, use.bar, delta, pilot)
     return _ruling(use, measured, tested, pilot)
+
+
+def _with_labels(
+    work: Work,
+    price: Quote,
+    delta: float,
+    known: Sequence[tuple[tuple[Row, Result, str | None], Result, int]],
+) -> Quote:
+    """And what each label could be certified to under the plan. known: what the reference said of a row, the row on
+    the plan's tiers, and where it stops."""
+    use, task = work.spec.quality, work.spec.task
+    assert use is not None
+    answered, agrees, asked = [], [], []
+    for (row, _, reference), result, stop in known:
+        step = result.steps[stop] if stop < len(result.steps) else None
+        labels = labels_in(task, row.said(step)) if step is not None else []
+        answered.append(labels)
+        agrees.append(set(labels) & set(labels_in(task, reference)))
+        asked.append(use.reference == "gold" or (step is not None and step.tier == use.reference))
+    offers = quote_labels(
+        answered, agrees, asked, population=price.population, drawn=price.drawn, target=use.label_target,
+        delta=delta,
+    )  # fmt: skip
+    return msgspec.structs.replace(price, labels=offers)
 
 
 def orders_of(tiers: tuple[TierName, ...]) -> list[tuple[TierName, ...]]:

@@ -6,7 +6,6 @@ resume could still change what was answered, nothing is drawn.
 """
 
 import asyncio
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -27,11 +26,12 @@ from pipeline.storage.commits import read_commits
 from pipeline.storage.final import fetch_parts, scratch
 from pipeline.storage.merge import connect, view
 from pipeline.storage.sql import named
+from pipeline.task.labels import labels_in
 from pipeline.work import Work
 from schemas import lake
 from schemas.errors import NoSuchObject
 from schemas.ids import Generation, JobId, QueryId, TierName
-from schemas.job import ClassifyTask, Task
+from schemas.job import Task
 from schemas.records import Assignment, Query, Result
 from schemas.tables import TABLES
 
@@ -150,16 +150,6 @@ def _strata(
             stratum = msgspec.structs.replace(stratum, drawn=len(chosen[label]))
         strata.append(stratum)
     return strata, chosen
-
-
-def labels_in(task: Task, answer: str | None) -> list[str]:
-    """The labels that an answer gives: those of a set each by itself, anything else as a whole."""
-    if answer is None:
-        return []
-    if not isinstance(task, ClassifyTask) or task.mode != "multi":
-        return [answer]
-    said = json.loads(answer)
-    return [str(label) for label in said] if isinstance(said, list) else []
 
 
 async def hold_labels(
