@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jobs.options import Budget, Json, Lake, Ledger, Spec, print_json, run_async, services_of, settings_of
@@ -122,6 +123,20 @@ def _print(console: Console, said: Quote, use: Quality, summary: Summary) -> Non
         f"The pilot cost ${summary.cost_usd:f}. Everything on the top tier, nothing audited: {_usd(said.top_cost)}."
     )
     console.print(verdict(said, use))
+    if said.labels:
+        console.print(_labels(said, use))
+
+
+def _labels(said: Quote, use: Quality) -> Table:
+    """What each label needs, beside the rows that the job asks the reference about anyway."""
+    title = f"Each label ≥ {use.label_target:.1%}, by rows drawn of its own"
+    table = Table("label", title=title, title_justify="left")
+    for name in ("rows, about", "agreement", "draw"):
+        table.add_column(name, justify="right")
+    for each in said.labels:
+        size = "out of reach" if each.drawn is None else f"{each.drawn:,} of {each.unknown:,}"
+        table.add_row(escape(each.label), f"{each.rows:,}", f"{each.agreement:.1%} of {each.seen}", size)
+    return table
 
 
 def verdict(said: Quote, use: Quality) -> str:

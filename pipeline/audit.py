@@ -22,10 +22,11 @@ from pipeline.certify.bounds import lower_bound
 from pipeline.certify.certify import Tested, test_chain
 from pipeline.certify.chain import NEVER, build_chain, nested_chain
 from pipeline.certify.outcomes import Outcomes, of_tiers
-from pipeline.certify.quote import quote
+from pipeline.certify.quote import Quote, quote, quote_labels
 from pipeline.ports.ledger import Denied
 from pipeline.rows import OffLedger, answer_text
 from pipeline.ruling import Kind, Ruling, create_ruling
+from pipeline.task.labels import labels_in
 from pipeline.task.mask import mask, unmask
 from pipeline.together import together
 from pipeline.work import Work
@@ -43,6 +44,7 @@ class AuditCaller(Caller):
     """Answers are asked for as an audit, and within it once: on each order of tiers they are the same."""
 
     denied: Denied | None = field(default=None, init=False)  # the last call that was not allowed
+    asks_for: Purpose = "audit"  # what answers are asked for
     sample: int = 0  # of the answers that are asked for
     _known: dict[tuple[object, ...], Asked] = field(default_factory=dict, init=False)
 
@@ -60,7 +62,7 @@ class AuditCaller(Caller):
         key = (rung.name, rung.provider.encode(request), query_id, purpose, sample)
         if (known := self._known.get(key)) is not None:
             return known
-        asked_as: Purpose = "audit" if purpose == "answer" else purpose
+        asked_as = self.asks_for if purpose == "answer" else purpose
         asked = await Caller.ask(
             self, rung, request, query_id, purpose=asked_as, sample=sample, usable=usable
         )
@@ -81,20 +83,16 @@ async def hold_audit(
 ) -> tuple[list[Result], list[OffLedger]]:
     """Ask, test, freeze. Returns what the tiers said on the whole ladder, and the calls that the ledger does not know.
     Raises as the calls do; what it has asked by then costs nothing the next time."""
-    masked = work.asking.masked
-    rows = [
-        _Row(query, each, mask(query.text, masked)[1] if masked else {})
-        for query, each in zip(drawn, assigned, strict=True)
-    ]
+    rows = rows_of(work, drawn, assigned)
     ladder = tuple(work.asking.rungs)
     off_ledger: list[OffLedger] = []
-    asked = await _climb_all(work, rows, ladder, climb, off_ledger)
+    asked = await climb_all(work, rows, ladder, climb, off_ledger)
     if caller.denied is None and any(map(missed_a_tier, asked)):
-        asked = await _climb_all(work, rows, ladder, climb, off_ledger)
+        asked = await climb_all(work, rows, ladder, climb, off_ledger)
     again = await _repeat(work, rows, caller, climb, off_ledger)
     if caller.denied is not None:
         kind: Kind = "cancelled" if caller.denied.reason == "cancelled" else "unfinished"
-        ruling = Ruling(kind=kind, reason=_why_unfinished(caller.denied))
+        ruling = Ruling(kind=kind, reason=why_unfinished(caller.denied))
     else:
         ruling = _with_repeats(await _judge(work, rows, asked, climb), rows, again)
     await create_ruling(work.services.storage, work.job, generation, ruling)
@@ -106,7 +104,7 @@ async def give_up_audit(work: Work, generation: Generation, reason: str) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     query: Query
     assignment: Assignment
     restored: dict[str, str]  # what its placeholders stand for
@@ -116,12 +114,20 @@ class _Row:
         return answer_text(unmask(step.answer.value, self.restored))
 
 
-async def _climb_all(
-    work: Work, rows: Sequence[_Row], tiers: Sequence[TierName], climb: Climb, off_ledger: list[OffLedger]
+def rows_of(work: Work, drawn: Sequence[Query], assigned: Sequence[Assignment]) -> list[Row]:
+    masked = work.asking.masked
+    return [
+        Row(query, each, mask(query.text, masked)[1] if masked else {})
+        for query, each in zip(drawn, assigned, strict=True)
+    ]
+
+
+async def climb_all(
+    work: Work, rows: Sequence[Row], tiers: Sequence[TierName], climb: Climb, off_ledger: list[OffLedger]
 ) -> list[Result]:
     """Each row up these tiers, as far as its category allows them, with no answer believed before the last."""
 
-    def plan(row: _Row) -> Plan:
+    def plan(row: Row) -> Plan:
         allowed = work.taxonomy.allowed(row.assignment) if work.taxonomy else None
         asked = tuple(tier for tier in tiers if allowed is None or tier in allowed)
         accept = (NEVER,) * len(asked)
@@ -131,7 +137,7 @@ async def _climb_all(
 
 
 async def _repeat(
-    work: Work, rows: Sequence[_Row], caller: AuditCaller, climb: Climb, off_ledger: list[OffLedger]
+    work: Work, rows: Sequence[Row], caller: AuditCaller, climb: Climb, off_ledger: list[OffLedger]
 ) -> list[Result]:
     """Some audited rows asked of a reference tier once more."""
     use, draw = work.spec.quality, work.manifest.draw
@@ -142,12 +148,12 @@ async def _repeat(
     caller.sample = 1
     try:
         chosen = rows[draw.pilot :][: use.repeats]
-        return await _climb_all(work, chosen, (TierName(use.reference),), climb, off_ledger)
+        return await climb_all(work, chosen, (TierName(use.reference),), climb, off_ledger)
     finally:
         caller.sample = 0
 
 
-def _with_repeats(ruling: Ruling, rows: Sequence[_Row], again: Sequence[Result]) -> Ruling:
+def _with_repeats(ruling: Ruling, rows: Sequence[Row], again: Sequence[Result]) -> Ruling:
     known = {row.query.query_id: row for row in rows}
     pairs = [
         (ruling.reference.get(result.query_id), known[result.query_id].said(step))
@@ -158,7 +164,7 @@ def _with_repeats(ruling: Ruling, rows: Sequence[_Row], again: Sequence[Result])
     return msgspec.structs.replace(ruling, repeated=len(both), repeated_alike=sum(both))
 
 
-async def _judge(work: Work, rows: Sequence[_Row], asked: Sequence[Result], climb: Climb) -> Ruling:
+async def _judge(work: Work, rows: Sequence[Row], asked: Sequence[Result], climb: Climb) -> Ruling:
     """From what the tiers said to the plan that is frozen, where one is asked for."""
     use, draw = work.spec.quality, work.manifest.draw
     assert use is not None
@@ -175,9 +181,9 @@ async def _judge(work: Work, rows: Sequence[_Row], asked: Sequence[Result], clim
     )
     if work.spec.promise is None:
         return measured
-    pilot, audit = [], []
+    pilot, audit, climbs = [], [], {}
     for tiers in orders_of(tuple(work.asking.rungs)):
-        climbed = await _climb_all(work, rows, tiers, climb, [])
+        climbed = climbs[tiers] = await climb_all(work, rows, tiers, climb, [])
         outcome = _outcomes(work, rows, tiers, climbed, reference)
         pilot.append(_part(outcome, slice(None, draw.pilot)))
         audit.append(_part(outcome, slice(draw.pilot, None)))
@@ -185,11 +191,39 @@ async def _judge(work: Work, rows: Sequence[_Row], asked: Sequence[Result], clim
     first = pilot if draw.pilot else audit
     if not draw.audit:
         price = quote(first, target=use.bar, population=work.manifest.queries, audit=use.audit, delta=delta)
+        if use.per_label is not None:
+            plan = (price.wanted or price.offers[0]).candidate
+            stops = of_tiers(first, plan.tiers).stops(plan.accept).tolist()
+            price = _with_labels(work, price, delta, list(zip(known, climbs[plan.tiers], stops, strict=True)))
         return Ruling(kind="quoted", reason="only its price was asked for", quote=price)
     nested = not draw.pilot and len(work.asking.rungs) == 2
     found = nested_chain(audit[0]) if nested else build_chain(first, use.bar)
     tested = test_chain(found, audit, work.manifest.queries, use.bar, delta, pilot)
     return _ruling(use, measured, tested, pilot)
+
+
+def _with_labels(
+    work: Work,
+    price: Quote,
+    delta: float,
+    known: Sequence[tuple[tuple[Row, Result, str | None], Result, int]],
+) -> Quote:
+    """And what each label could be certified to under the plan. known: what the reference said of a row, the row on
+    the plan's tiers, and where it stops."""
+    use, task = work.spec.quality, work.spec.task
+    assert use is not None
+    answered, agrees, asked = [], [], []
+    for (row, _, reference), result, stop in known:
+        step = result.steps[stop] if stop < len(result.steps) else None
+        labels = labels_in(task, row.said(step)) if step is not None else []
+        answered.append(labels)
+        agrees.append(set(labels) & set(labels_in(task, reference)))
+        asked.append(use.reference == "gold" or (step is not None and step.tier == use.reference))
+    offers = quote_labels(
+        answered, agrees, asked, population=price.population, drawn=price.drawn, target=use.label_target,
+        delta=delta,
+    )  # fmt: skip
+    return msgspec.structs.replace(price, labels=offers)
 
 
 def orders_of(tiers: tuple[TierName, ...]) -> list[tuple[TierName, ...]]:
@@ -200,7 +234,7 @@ def orders_of(tiers: tuple[TierName, ...]) -> list[tuple[TierName, ...]]:
     return list(dict.fromkeys([*suffixes, *few]))
 
 
-def _reference(use: Quality, row: _Row, asked: Result) -> str | None:
+def _reference(use: Quality, row: Row, asked: Result) -> str | None:
     """What the row's answer is held against, as text."""
     if use.reference == "gold":
         return row.query.gold
@@ -210,7 +244,7 @@ def _reference(use: Quality, row: _Row, asked: Result) -> str | None:
 
 def _outcomes(
     work: Work,
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     tiers: tuple[TierName, ...],
     climbed: Sequence[Result],
     reference: Sequence[str | None],
@@ -277,7 +311,7 @@ def _why_infeasible(use: Quality, tested: Tested, best: float) -> str:
     )
 
 
-def _why_unfinished(denied: Denied) -> str:
+def why_unfinished(denied: Denied) -> str:
     why = f"{denied.reason}: {denied.detail}" if denied.detail else denied.reason
     return f"the audit could not be asked to its end ({why})"
 

@@ -22,6 +22,7 @@ from pipeline.ruling import Ruling
 from pipeline.storage.final import fetch_parts, scratch, write_final
 from pipeline.storage.merge import connect, view
 from pipeline.storage.sql import named
+from pipeline.stratified import read_labels
 from pipeline.work import Work
 from schemas import lake
 from schemas.ids import Generation, QueryId
@@ -68,6 +69,8 @@ async def certify(work: Work, generation: Generation, now: int) -> bool | None:
         }
         run = await asyncio.to_thread(read_run, paths, ruling.reference, ruling.version, folder)
     row = _certificate(work, use, ruling, run)
+    found = await read_labels(work.services.storage, work.job, generation)
+    row["labels"] = None if found is None else json.dumps(msgspec.to_builtins(found), ensure_ascii=False)
     stamp = {"job": work.job, "generation": generation, "issued_at": time_of(now)}
     table = pa.Table.from_pylist([row | stamp], schema=CERTIFICATES)
     await write_final(work.services.storage, "certificates", work.job, table)

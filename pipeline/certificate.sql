@@ -9,9 +9,9 @@ WHERE status IN ('deferred', 'cancelled')
    OR (status <> 'rejected' AND policy_version <> $version);
 
 -- name: audit_usd
--- What pilot and audit came to, judges and categories included: all calls of the batches that held the audit.
+-- What the audit came to, its pilot, its labels, judges and categories included: all calls of the batches that held it.
 SELECT coalesce(sum(cost_usd), 0)::DECIMAL(18, 9) FROM calls
-WHERE (asked_in, batch) IN (SELECT asked_in, batch FROM calls WHERE purpose = 'audit');
+WHERE (asked_in, batch) IN (SELECT asked_in, batch FROM calls WHERE purpose IN ('audit', 'stratum'));
 
 -- name: categories
 -- What was predicted of all rows of a category: their mean P(correct), 0 where no answer stands.

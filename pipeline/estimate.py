@@ -20,7 +20,7 @@ from pipeline.wiring.judges import build_paying
 from pipeline.wiring.tiers import ENCODER, build_embeddings, build_provider, encoder_of
 from schemas.errors import LakeUnreachable
 from schemas.ids import Nano, QueryId, TierName
-from schemas.job import PayingJudgeBase
+from schemas.job import ClassifyTask, ExtractTask, JobSpec, PayingJudgeBase
 from schemas.money import FREE, Usage
 from schemas.records import Query, Request
 
@@ -76,7 +76,7 @@ def estimate(
     every = sum(each.expected for each in encoding)
     high = every + sum(tier.expected for tier in tiers) + len(tiers) * sum(each.expected for each in judges)
     drawn = min(1.0, spec.quality.drawn / max(count, 1)) if spec.quality else 0.0
-    audit, rest = round(drawn * high), 1 - drawn
+    audit, rest = round(drawn * high) + _labels_cost(spec, tiers, count), 1 - drawn
     return Estimate(
         queries=count,
         tiers=[*encoding, *tiers],
@@ -84,10 +84,21 @@ def estimate(
         audit=Nano(audit),
         low=Nano(audit + round(rest * (every + tiers[0].expected + always))),
         expected=Nano(audit + round(rest * (every + guess))),
-        high=Nano(high),
+        high=Nano(high + _labels_cost(spec, tiers, count)),
         cap=cap,
         forecast=None if storage is None else _forecast(prepared, storage, documents),
     )
+
+
+def _labels_cost(spec: JobSpec, tiers: Sequence[TierCost], count: int) -> int:
+    """At most: so many rows of each label, asked of the reference once."""
+    use = spec.quality
+    if use is None or use.per_label is None or isinstance(spec.task, ExtractTask):
+        return 0
+    labels = spec.task.labels if isinstance(spec.task, ClassifyTask) else spec.task.choices or ()
+    rows = min(max(count - use.drawn, 0), len(labels) * use.per_label.audit)
+    asked = next((tier.expected for tier in tiers if tier.tier == use.reference), 0)
+    return round(asked * rows / max(count, 1))
 
 
 def _forecast(prepared: Prepared, storage: Storage, documents: Documents) -> Forecast | None:

@@ -8,6 +8,7 @@ batch that is killed, yields or is delivered twice asks again only for what has 
 """
 
 import asyncio
+import dataclasses
 import io
 import logging
 from collections import Counter
@@ -23,6 +24,7 @@ from msgspec.structs import replace
 
 from pipeline.audit import AuditCaller, give_up_audit, hold_audit
 from pipeline.batch_log import say_committed, say_trouble
+from pipeline.cascade.bench import Judging
 from pipeline.cascade.call import Caller
 from pipeline.cascade.holder import CONCERNS_THE_BATCH, Stopped, Yielded
 from pipeline.cascade.purse import Purse
@@ -34,10 +36,11 @@ from pipeline.encode import encoded
 from pipeline.logs import ONCE, QUERY, about
 from pipeline.ports.ledger import JobRow
 from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
-from pipeline.ruling import Ruling, ready_batches
+from pipeline.ruling import Ruling, labels_batch, ready_batches
 from pipeline.shortage import purse_of, usd_per_query
 from pipeline.storage.commits import create_commit
 from pipeline.storage.final import write_part
+from pipeline.stratified import draw_labels, hold_labels, wanted_labels, write_labels
 from pipeline.tally import Count, asked_of, noting
 from pipeline.task.mask import mask
 from pipeline.taxonomy.slow import read_category, slow_request
@@ -93,8 +96,10 @@ async def _take(
 
 
 async def may_begin(work: Work, generation: Generation, batches: Sequence[BatchIndex]) -> list[BatchIndex]:
-    """Those of the batches that may run now: while the plan of a job that is to be certified is open, its audit."""
-    if work.spec.quality is None or await work.ruling(generation) is not None:
+    """Those of the batches that may run now: while the plan of a job that is to be certified is open, its audit; the
+    labels' last."""
+    certifies = work.manifest.draw is not None and work.manifest.draw.per_label is not None
+    if work.spec.quality is None or (not certifies and await work.ruling(generation) is not None):
         return list(batches)
     row = await work.services.ledger.job(work.job)
     return await ready_batches(work.services.storage, work.manifest, row, batches) if row else []
@@ -152,7 +157,10 @@ async def _run(
 
 
 async def _audit(work: Work, lease: Lease, caller: AuditCaller, poisoned: bool) -> Done:
-    """The drawn rows, and the plan that they freeze."""
+    """The drawn rows, and the plan that they freeze; or, in the generation's last batch, the labels'."""
+    row = await work.services.ledger.job(work.job)
+    if row is not None and lease.batch == labels_batch(work.manifest, row.batches):
+        return await _audit_labels(work, lease, caller, poisoned)
     if poisoned:
         await give_up_audit(work, lease.generation, _poison(lease))
         return Done()
@@ -163,6 +171,28 @@ async def _audit(work: Work, lease: Lease, caller: AuditCaller, poisoned: bool) 
     await _warm(work, drawn)
     audited, calls = await hold_audit(
         work, lease.generation, caller, drawn, assigned, partial(_walk_safely, work, caller)
+    )
+    return Done(off_ledger=[*off_ledger, *calls], audited=audited)
+
+
+async def _audit_labels(work: Work, lease: Lease, caller: AuditCaller, poisoned: bool) -> Done:
+    """Rows of each label that was answered, asked of the reference alone; no judge has a say in them."""
+    ruling = await work.ruling(lease.generation)
+    why = _poison(lease) if poisoned else "" if ruling is None or ruling.runs else ruling.reason
+    if why:
+        await write_labels(work, lease.generation, replace(wanted_labels(work), reason=why))
+        return Done()
+    answered = await draw_labels(work, lease.generation)
+    assigned, off_ledger = await _categorise(work, caller, answered.documents)
+    if work.past is not None:
+        shown = await asyncio.to_thread(
+            work.past.with_examples, answered.documents, work.spec.history.examples
+        )
+        answered = replace(answered, documents=shown)
+    caller.asks_for = "stratum"
+    alone = dataclasses.replace(work, asking=replace(work.asking, judging=Judging(judges=())))
+    audited, calls = await hold_labels(
+        work, lease.generation, caller, answered, assigned, partial(_walk_safely, alone, caller)
     )
     return Done(off_ledger=[*off_ledger, *calls], audited=audited)
 

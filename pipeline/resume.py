@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pipeline.ingest import write_audit_batch, write_batch
 from pipeline.ports.ledger import JobRow
 from pipeline.rows import read_documents
-from pipeline.ruling import create_ruling, read_ruling
+from pipeline.ruling import create_ruling, labels_batch, read_ruling
 from pipeline.storage.views import connect
+from pipeline.stratified import read_labels
 from pipeline.work import Services
 from schemas import lake, manifest
 from schemas.errors import Infeasible, UnknownJob
@@ -26,7 +27,7 @@ async def resume(services: Services, job: JobId, add_budget: Nano | None = None)
     """Add money, then begin the next generation if the job is closed with queries open; a job that is still
     running (its workers were killed, say) goes on in its generation. Returns the job and the number of queries
     that are asked again; 0 leaves a closed job as it is. A certified plan stays; an audit that was not asked to its
-    end goes on. Raises UnknownJob, Infeasible."""
+    end goes on, that of labels too. Raises UnknownJob, Infeasible."""
     row = await _row(services, job)
     ruling = await read_ruling(services.storage, job, row.generation)
     if ruling is not None and ruling.kind in ("infeasible", "quoted") and row.state == "closed":
@@ -43,10 +44,14 @@ async def resume(services: Services, job: JobId, add_budget: Nano | None = None)
         await write_batch(services.storage, job, generation, BatchIndex(batches), batch)
         batches += 1
         queries += len(batch)
-    if queries:
+    labels = await read_labels(services.storage, job, row.generation)
+    if queries or (labels is not None and labels.unfinished):
         if ruling is not None and ruling.runs:
             await create_ruling(services.storage, job, generation, ruling)
         elif pinned.draw is not None:
+            await write_audit_batch(services.storage, job, generation, BatchIndex(batches))
+            batches += 1
+        if labels_batch(pinned, batches) is not None:
             await write_audit_batch(services.storage, job, generation, BatchIndex(batches))
             batches += 1
         await services.ledger.start_generation(job, row.generation, batches)

@@ -73,14 +73,28 @@ async def read_ruling(storage: Storage, job: JobId, generation: Generation) -> R
     return msgspec.json.decode(data, type=Ruling)
 
 
+def labels_batch(pinned: Manifest, batches: int) -> BatchIndex | None:
+    """The last of a generation's batches, where each label is to be certified when all others are done."""
+    certified = pinned.draw is not None and pinned.draw.per_label is not None
+    return BatchIndex(batches - 1) if certified else None
+
+
+def audit_batch(pinned: Manifest, batches: int) -> BatchIndex:
+    """The batch that opens a generation whose plan is still open."""
+    return BatchIndex(batches - 1 if labels_batch(pinned, batches) is None else batches - 2)
+
+
 async def ready_batches(
     storage: Storage, pinned: Manifest, row: JobRow, batches: Sequence[BatchIndex]
 ) -> list[BatchIndex]:
-    """Those of the batches that may run now: while the plan of a job that is to be certified is open, its audit, the
-    last one."""
-    if pinned.draw is None or await read_ruling(storage, pinned.job, row.generation) is not None:
+    """Those of the batches that may run now: while the plan of a job that is to be certified is open, its audit; the
+    labels' when all others are committed."""
+    if pinned.draw is None:
         return list(batches)
-    return [batch for batch in batches if batch == row.batches - 1]
+    if await read_ruling(storage, pinned.job, row.generation) is None:
+        return [batch for batch in batches if batch == audit_batch(pinned, row.batches)]
+    last = None if row.committed >= row.batches - 1 else labels_batch(pinned, row.batches)
+    return [batch for batch in batches if batch != last]
 
 
 async def write_stated_ruling(storage: Storage, pinned: Manifest) -> None:

@@ -57,6 +57,7 @@ from schemas.job import (
     AnswerTask,
     ClassifyTask,
     EndpointEncoder,
+    ExtractTask,
     JobSpec,
     KeywordTier,
     PayingJudgeBase,
@@ -193,8 +194,9 @@ async def create_job(
         _check_gold(spec, draw)
         await write_drawn(storage, job, draw)
     if use is not None and use.asks:
-        await write_audit_batch(storage, job, Generation(1), BatchIndex(batches))
-        batches += 1
+        for _ in range(1 if use.per_label is None or quoted else 2):
+            await write_audit_batch(storage, job, Generation(1), BatchIndex(batches))
+            batches += 1
     files, aside = await pick_students(storage, spec, prompt_hash)
     for tier, path in prepared.training.items():
         files[tier] = f"_jobs/{job}/files/{tier}{''.join(path.suffixes[-2:])}"
@@ -210,7 +212,7 @@ async def create_job(
         prices=prepared.prices,
         files=files,
         aside=aside | above_reference(spec),
-        draw=_drawn(spec, aside, key, draw) if use else None,
+        draw=_drawn(spec, aside, key, draw, quoted) if use else None,
         student=await pick_judge(storage, spec, prompt_hash),
         combiner=await pick_combiner(storage, spec, prompt_hash),
         reuse_since=await _reuse_since(services, spec),
@@ -458,7 +460,21 @@ def _check_quality(spec: JobSpec, names: list[str]) -> list[Problem]:
     elif isinstance(spec.tier(use.reference), StudentTier):
         fix = "Take the tier it learns from."
         problems.append(Problem("quality.reference", "a student repeats what it was taught", fix))
+    problems += _check_per_label(use, spec)
     return problems if use.target is None else problems + _check_promise(use, spec, names)
+
+
+def _check_per_label(use: Quality, spec: JobSpec) -> list[Problem]:
+    if use.per_label is None:
+        return []
+    problems = []
+    if isinstance(spec.task, ExtractTask) or _is_free_text(spec.task):
+        why = "the task has no labels or choices"
+        problems.append(Problem("quality.per_label", why, "Remove it."))
+    if not use.asks:
+        fix = "Remove it, or take gold or a tier as reference."
+        problems.append(Problem("quality.per_label", "people label rows drawn from all, not by label", fix))
+    return problems
 
 
 def _check_people(use: Quality, names: list[str]) -> list[Problem]:
@@ -524,13 +540,18 @@ def _check_gold(spec: JobSpec, draw: Draw[Query]) -> None:
         raise SpecError(spec.name, [Problem("quality.reference", why, fix)])
 
 
-def _drawn(spec: JobSpec, aside: Container[str], key: bytes, draw: Draw[Query]) -> manifest.Draw:
+def _drawn(
+    spec: JobSpec, aside: Container[str], key: bytes, draw: Draw[Query], quoted: bool
+) -> manifest.Draw:
     """Where the reference stands above one tier, thresholds are nested and need no pilot: its rows are audited too."""
     pilot, audit = len(draw.pilot), len(draw.audit)
     asked = [tier.name for tier in spec.without(aside).without(above_reference(spec)).tiers]
     if audit and spec.promise is not None and len(asked) <= 2 and asked[-1] == spec.promise.reference:
         pilot, audit = 0, pilot + audit
-    return manifest.Draw(key=key.hex(), pilot=pilot, audit=audit)
+    use, per_label = spec.quality, None
+    if use is not None and use.per_label is not None and not quoted:
+        per_label = 0 if use.reference == "gold" else use.per_label.audit  # gold is there or nobody knows it
+    return manifest.Draw(key=key.hex(), pilot=pilot, audit=audit, per_label=per_label)
 
 
 def above_reference(spec: JobSpec) -> dict[TierName, str]:

@@ -178,14 +178,14 @@ class JobWatch:
         return self._pinned
 
     async def _resumed(self, row: JobRow) -> int:
-        """Queries of a later generation: its batches are full but for the last, after which an audit may stand."""
+        """Queries of a later generation: its batches are full but for the last, after which audits may stand."""
 
         async def rows(batch: int) -> int:
             key = lake.batch_file(row.job, row.generation, BatchIndex(batch))
             data = await self._services.storage.read(key)
             return int(pq.ParquetFile(io.BytesIO(data)).metadata.num_rows)
 
-        ends = sorted({0, row.batches - 2, row.batches - 1} & set(range(row.batches)))
+        ends = sorted({0, *range(row.batches - 3, row.batches)} & set(range(row.batches)))
         counted = {batch: await rows(batch) for batch in ends}
         return sum(counted.values()) + counted[0] * (row.batches - len(counted))
 

@@ -320,6 +320,26 @@ class Budget(Model):
     allow: Allowance = Allowance()
 
 
+class PerLabel(Model):
+    """A claim for each label, beside the one for the whole job: of the rows answered with it, so many agree with the
+    reference. When all rows are answered, some of each label's are drawn and asked of the reference alone."""
+
+    target: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Share of a label's rows that are to agree. None: the job's target."
+    )
+    audit: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Rows drawn from each label's at the end. Those whose reference answer is known by then count too, "
+        "undrawn.",
+    )
+
+
+def _per_label(value: Any) -> Any:
+    return {"audit": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class Quality(Model):
     """A promise about the whole job. A draw of its rows is asked of every tier up to the reference; the cheapest plan
     that it certifies is what the rest of the job runs under, in place of the tiers' `accept`. Where no plan can be
@@ -360,6 +380,20 @@ class Quality(Model):
         "they ended, so the plan is tested against the target.",
     )
 
+    per_label: (
+        Annotated[PerLabel, BeforeValidator(_per_label, json_schema_input_type=int | PerLabel)] | None
+    ) = Field(
+        None,
+        description="Certify each label by itself too; a number is that of rows to draw. At most 1 - confidence of the "
+        "jobs so certified claim too much of any label; the claim for the whole job has its own 1 - confidence.",
+    )
+
+    @property
+    def label_target(self) -> float:
+        """What each label has to reach."""
+        assert self.per_label is not None
+        return self.per_label.target or self.target or 0.0
+
     @property
     def bar(self) -> float:
         """What a plan has to reach, where there is a target."""
@@ -384,6 +418,8 @@ class Quality(Model):
     def _bar_is_a_share(self) -> Self:
         if self.bar >= 1:
             raise ValueError(f"target + off_plan is {self.bar:g}; no plan reaches 1 or more")
+        if self.per_label is not None and not self.label_target:
+            raise ValueError("per_label needs a target: its own, or the job's")
         return self
 
 

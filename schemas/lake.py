@@ -4,6 +4,7 @@ _jobs/J/manifest.json            what submit pinned: spec, prices, policy, promp
 _jobs/J/past.parquet             answers of closed jobs that this one looks back at
 _jobs/J/drawn.parquet            the rows of the pilot and the audit, drawn at submit
 _jobs/J/ruling-gG.json          what they came to: the frozen plan, or why there is none; created once
+_jobs/J/labels-gG.json          what may be said of each label; created once
 _jobs/J/gG/NNNNNN.parquet        the queries of a batch (schema `documents`)
 _students/PROMPT_HASH/TIME-VERSION   what a student of that task has learned; never changed
 _combiners/SCOPE/TIME-VERSION    weights of a task's judges, fitted on labels; never changed
@@ -42,6 +43,10 @@ def drawn(job: JobId) -> str:
 
 def ruling(job: JobId, generation: Generation) -> str:
     return f"_jobs/{job}/ruling-g{generation}.json"
+
+
+def by_label(job: JobId, generation: Generation) -> str:
+    return f"_jobs/{job}/labels-g{generation}.json"
 
 
 def students(prompt_hash: str) -> str:

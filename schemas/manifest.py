@@ -15,6 +15,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
     key: str  # of the hash they were drawn by; hex
     pilot: int
     audit: int
+    per_label: int | None = None  # rows drawn at the end from each label's; None: labels are not certified
 
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ import msgspec
 from schemas.ids import BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
 from schemas.money import Usage
 
-Purpose = Literal["answer", "judge", "taxonomy", "audit", "embed"]
+# stratum: the reference is asked about a row drawn from those that were answered with one label
+Purpose = Literal["answer", "judge", "taxonomy", "audit", "stratum", "embed"]
 Lane = Literal["realtime", "batch", "local"]  # local: in this process, never held or billed
 Status = Literal["answered", "review", "deferred", "cancelled", "rejected", "failed"]
 Route = Literal["rule", "taxonomy", "learned", "explore", "student", "ladder"]

@@ -314,6 +314,7 @@ CERTIFICATES = _table(
     ("accuracy_low", REAL, "lower end of its interval"),
     ("accuracy_high", REAL, "its upper end"),
     ("parts", TEXT, "JSON: agreement by label, field or category on the audited rows; no bound covers it"),
+    ("labels", TEXT, "JSON: what is certified of each label, or why it is not; null: not asked for"),
     ("issued_at", TIME, "when it was written"),
 )
 

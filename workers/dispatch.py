@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from celery import Celery
 
+from pipeline.ruling import audit_batch
 from schemas.ids import BatchIndex, Generation, JobId
 from schemas.manifest import Manifest
 from workers.app import BATCH_TASK, CLOSE_TASK
@@ -18,8 +19,10 @@ class Dispatch:
     def job(self, pinned: Manifest) -> None:
         """What a job begins with: the audit where it has one, before all others."""
         use = pinned.job_spec().quality
-        first = pinned.batches - 1 if use and use.asks else 0
-        self.batches(pinned.job, Generation(1), map(BatchIndex, range(first, pinned.batches)))
+        first: Iterable[BatchIndex] = map(BatchIndex, range(pinned.batches))
+        if use is not None and use.asks:
+            first = [audit_batch(pinned, pinned.batches)]
+        self.batches(pinned.job, Generation(1), first)
 
     def batches(self, job: JobId, generation: Generation, batches: Iterable[BatchIndex]) -> None:
         with self._app.producer_pool.acquire(block=True, timeout=30) as producer:

@@ -11,6 +11,7 @@ from celery.worker.consumer import Consumer
 from pipeline.close import close_generation
 from pipeline.flow import take_batch
 from pipeline.logs import about
+from pipeline.ruling import audit_batch, labels_batch, ready_batches
 from pipeline.schedule.fire import fire
 from pipeline.update import update
 from pipeline.work import Work
@@ -72,7 +73,7 @@ async def run_batch(
             counted.taken = taken
         if left:
             await update(work, generation, left)
-        waited = await _waited(work, batch) if taken == "committed" else []
+        waited = await _waited(work, batch, left) if taken == "committed" else []
     if taken != "committed":  # that one has said so itself
         level = logging.WARNING if taken == "lost" else logging.INFO
         log.log(level, "batch %s/%s/%s: %s", job, generation, batch, taken)
@@ -84,14 +85,18 @@ async def run_batch(
         await asyncio.to_thread(dispatch.close, job, generation)
 
 
-async def _waited(work: Work, batch: BatchIndex) -> list[BatchIndex]:
-    """After the audit, the batches that waited for the plan it froze. A redelivery publishes them again: the one who
-    committed may have died before."""
-    row = await work.services.ledger.job(work.job)
-    use = work.spec.quality
-    if use is None or not use.asks or row is None or batch != row.batches - 1:
+async def _waited(work: Work, batch: BatchIndex, left: int | None) -> list[BatchIndex]:
+    """After the audit, the batches that waited for the plan it froze; after these, the labels'. A redelivery publishes
+    them again: the one who committed may have died before."""
+    services, pinned, use = work.services, work.manifest, work.spec.quality
+    row = await services.ledger.job(work.job)
+    if use is None or not use.asks or row is None:
         return []
-    return await work.services.ledger.open_batches(work.job, work.services.clock())
+    if batch != audit_batch(pinned, row.batches) and (left != 1 or labels_batch(pinned, row.batches) is None):
+        return []
+    return await ready_batches(
+        services.storage, pinned, row, await services.ledger.open_batches(work.job, services.clock())
+    )
 
 
 async def run_close(process: Process, job: JobId, generation: Generation) -> None:

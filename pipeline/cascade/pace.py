@@ -117,11 +117,6 @@ class Pace:
     def queued(self) -> int:
         return len(self._queue)
 
-    @property
-    def window(self) -> int:
-        """Calls that may be on the wire at once."""
-        return self.wire.limit
-
     def replies(self) -> dict[str, int]:
         """How many this process got so far, by kind. Counted as reports are made: a call is not counted by itself."""
         return self._heard + Counter(answered=self._seen.answered, rate_limited=self._seen.limited)

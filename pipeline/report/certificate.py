@@ -45,6 +45,7 @@ def details(row: Row) -> list[str]:
             f"Agreement of all rows, estimated: {row['accuracy']:.1%} ({row['accuracy_low']:.1%} to "
             f"{row['accuracy_high']:.1%}); approximate{chosen}"
         )
+    lines += _by_label(row)
     if row["reference"] == "human":
         return [*lines, *_people(row)]
     if row["reference"] != "gold":
@@ -58,6 +59,55 @@ def details(row: Row) -> list[str]:
             twice = f"{row['self_agreement']:.1%} of {row['repeated']:,} audited rows"
             lines.append(f"{row['reference']}, asked once more, gave the same answer on {twice}")
     return lines
+
+
+def _by_label(row: Row) -> list[str]:
+    """What is promised of each label."""
+    if not row["labels"]:
+        return []
+    said = json.loads(row["labels"])
+    names = [each["stratum"]["label"] for each in said["claims"] if each["certified"]]
+    promise = (
+        f"at least {_percent(said['target'])} of the rows answered so agree with {row['reference']} (confidence "
+        f"{_percent(1 - said['delta'])} for all labels together, beside the job's own)"
+    )
+    lines = [f"Labels: {said['reason']}"] if said["reason"] else []
+    if names:
+        return [
+            *lines,
+            f"Labels certified, {len(names)} of {len(said['claims'])}: {', '.join(names)}; {promise}",
+        ]
+    return [*lines, f"No label is certified: {promise} was asked for"] if said["claims"] else lines
+
+
+def label_rows(row: Row) -> list[Row]:
+    """The evidence for each label, and what became of it."""
+    said = json.loads(row["labels"] or '{"claims": []}')
+    found = []
+    for claim in said["claims"]:
+        each = claim["stratum"]
+        found.append(
+            {
+                "label": each["label"], "certified": _label_verdict(claim), "rows": each["rows"],
+                "known": each["known"], "of them agree": each["sure"],
+                "drawn": each["drawn"], "of these agree": each["agreeing"], "p": _short(claim["p"]),
+            }
+        )  # fmt: skip
+    return found
+
+
+def _label_verdict(claim: dict[str, Any]) -> str:
+    each, fewest = claim["stratum"], claim["fewest"]
+    if claim["certified"]:
+        return "yes"
+    if fewest is None:
+        return "no: too many rows are known to disagree"
+    rest = each["rows"] - each["known"]
+    if not each["drawn"]:
+        return f"not certifiable: at least {fewest:,} of {rest:,} rows have to be drawn"
+    return (
+        f"no: {each['unasked']:,} drawn rows could not be asked" if each["unasked"] else "no: too few agree"
+    )
 
 
 def _people(row: Row) -> list[str]:
@@ -81,6 +131,8 @@ def tables(row: Row) -> list[tuple[str, list[Row]]]:
     """By category, label and field: what was measured on the audited rows. No bound covers it."""
     parts: dict[str, Any] = json.loads(row["parts"] or "{}")
     found: list[tuple[str, list[Row]]] = []
+    if rows := label_rows(row):
+        found.append(("Certificate by label", rows))
     if len(parts.get("categories", ())) > 1:
         columns = ("share", "low", "high", "graded", "population")
         rows = [

@@ -39,8 +39,8 @@ COPY (
                sum(reasoning_tokens) AS reasoning_tokens
         FROM (SELECT * FROM ledger UNION ALL BY NAME SELECT * FROM earlier)
         WHERE (asked_in, batch) NOT IN (
-            SELECT asked_in, batch FROM ledger WHERE purpose = 'audit'
-            UNION SELECT asked_in, batch FROM earlier WHERE purpose = 'audit'
+            SELECT asked_in, batch FROM ledger WHERE purpose IN ('audit', 'stratum')
+            UNION SELECT asked_in, batch FROM earlier WHERE purpose IN ('audit', 'stratum')
         )
         GROUP BY query_id
     )

@@ -1,6 +1,6 @@
 """What a certificate is worth, on recorded outcomes: coverage, tightness, and what each part of the router adds.
 
-python -m tests.benchmarks.certify [--quick] [coverage] [tightness] [ablation]
+python -m tests.benchmarks.certify [--quick] [coverage] [labels] [tightness] [ablation]
 
 Needs the folder of recorded outcomes (TIERWISE_DATA, or shared/data beside the checkout), and for the comparison
 BARGAIN in build/bargain; says so where they are not. Spends nothing. One core: about ten minutes.
@@ -13,13 +13,14 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from tests.benchmarks import certify_ablation, certify_coverage, certify_tightness
+from tests.benchmarks import certify_ablation, certify_coverage, certify_labels, certify_tightness
 from tests.benchmarks.figures import FOLDER as FIGURES
 from tests.benchmarks.figures import write
 from tests.data import FOLDER
 
 PARTS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "coverage": lambda quick: certify_coverage.measure(50 if quick else 1000),
+    "labels": lambda quick: certify_labels.measure(50 if quick else 1000),
     "tightness": lambda quick: certify_tightness.measure(5 if quick else 200),
     "ablation": lambda quick: certify_ablation.measure(1 if quick else 5),
 }

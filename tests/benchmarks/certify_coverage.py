@@ -130,8 +130,8 @@ def _measured(cell: Cell, runs: int, cells: int) -> dict[str, Any]:
         "oracle_certified": round(_power(best, cell.target, cell.delta), 4),
         "certified": certified / runs,
         "missed": missed / runs,
-        "missed_by_chance": _at_least(missed, runs, cell.delta),
-        "within": _at_least(missed, runs, cell.delta) > FAMILY / cells,
+        "missed_by_chance": at_least(missed, runs, cell.delta),
+        "within": at_least(missed, runs, cell.delta) > FAMILY / cells,
         "saved": round(1 - plan_cost, 4),
         "saved_audit_paid": round(1 - drawn * float(whole / dear) - (1 - drawn) * plan_cost, 4),
         "saved_possible": None if cheapest is None else round(1 - cheapest / float(dear), 4),
@@ -166,7 +166,7 @@ def _power(best: float, target: float, delta: float) -> float:
     return tail(line, AUDIT, POPULATION, round(best * POPULATION))
 
 
-def _at_least(count: int, runs: int, chance: float) -> float:
+def at_least(count: int, runs: int, chance: float) -> float:
     """P(so many or more) of so many runs, binomial."""
     if count == 0:
         return 1.0

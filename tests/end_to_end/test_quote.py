@@ -84,6 +84,30 @@ def test_offers_are_cheaper_step_by_step_and_people_can_read_them(place: Tierwis
         assert "small ≥" in printed.out
 
 
+def test_a_quote_says_what_each_label_needs(place: Tierwise) -> None:
+    with models(0.7, 1.0) as upstream:
+        # Given a job whose labels are to be certified too, by an audit of some rows of each
+        spec = spec_of(place, upstream, quality={"target": 0.9, "reference": "large", "per_label": 200})
+        path = write_spec(place, spec)
+        # When it is quoted
+        said = tierwise(place, "quote", path, "--pilot", str(SURE), "--json").json()
+        # Then each label has its rows, about, and how many of them have to be drawn
+        offers = {offer["label"]: offer for offer in said["labels"]}
+        assert sorted(offers) == sorted(LABELS)
+        for offer in offers.values():
+            assert abs(offer["rows"] - ROWS / 3) < ROWS / 8
+            assert offer["drawn"] is None or offer["drawn"] <= offer["unknown"] <= offer["rows"]
+        # And an estimate counts them, at most
+        without = write_spec(
+            place, spec | {"name": "without", "quality": {"target": 0.9, "reference": "large"}}
+        )
+        audits = [
+            Decimal(tierwise(place, "estimate", each, "--json").json()["audit_usd"])
+            for each in (path, without)
+        ]
+        assert audits[0] > audits[1]
+
+
 def test_the_job_costs_what_was_quoted(place: Tierwise) -> None:
     # Given a quote for a target
     with models(0.7, 1.0) as upstream:

@@ -30,7 +30,7 @@ from pipeline.wiring.work import open_work
 from pipeline.work import Services, Timing, Work
 from schemas import lake, manifest
 from schemas.ids import AccountId, BatchIndex, CallId, Generation, JobId, Nano, QueryId, TierName
-from schemas.job import JobSpec
+from schemas.job import JobSpec, Quality
 from schemas.manifest import Manifest
 from schemas.money import FREE, Usage
 from schemas.records import Completion, Query, Reply, Request
@@ -249,6 +249,9 @@ class Desk:
             await write_drawn(storage, JOB, draw)
             await write_audit_batch(storage, JOB, Generation(1), BatchIndex(count_batches))
             count_batches += 1
+        if use is not None and use.per_label is not None:
+            await write_audit_batch(storage, JOB, Generation(1), BatchIndex(count_batches))
+            count_batches += 1
         pinned = Manifest(
             job=JOB,
             spec=spec.model_dump(mode="json", by_alias=True),
@@ -262,7 +265,7 @@ class Desk:
             queries=sum(map(len, batches)),
             rejected=0,
             batches=count_batches,
-            draw=manifest.Draw(key="", pilot=len(draw.pilot), audit=len(draw.audit)) if use else None,
+            draw=_pinned(use, draw) if use else None,
         )
         await storage.write(lake.manifest(JOB), manifest.encode(pinned))
         await self.ledger.open_account(ACCOUNT, Nano(cap))
@@ -403,6 +406,13 @@ def job_spec(tiers: Tiers = 1, **changes: Any) -> JobSpec:
             **changes,
         }
     )
+
+
+def _pinned(use: Quality, draw: Draw[Query]) -> manifest.Draw:
+    return manifest.Draw(
+        key=b"key".hex(), pilot=len(draw.pilot), audit=len(draw.audit),
+        per_label=use.per_label.audit if use.per_label else None,
+    )  # fmt: skip
 
 
 def total(rows: Iterable[CallRow]) -> int:

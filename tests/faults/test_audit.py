@@ -2,6 +2,7 @@
 is what the job answers."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,7 +67,7 @@ async def opened(batches: int = 3, cap: int = 10**9, judges: Sequence[Any] = FRE
 )
 @given(
     table=tables, judges=st.sampled_from([FREE, PAID]), batches=st.integers(1, 4), in_flight=st.integers(1, 4),
-    target=st.sampled_from([0.3, 0.6, 0.8]),
+    target=st.sampled_from([0.3, 0.6, 0.8]), per_label=st.sampled_from([None, 2, 50]),
     deaths=st.lists(st.tuples(st.sampled_from(["dies_at", "cancelled_at"]), st.integers(1, 400)), max_size=2),
 )  # fmt: skip
 def test_what_the_audit_says_is_what_the_job_answers(**drawn: Any) -> None:
@@ -79,11 +80,12 @@ async def play(
     batches: int,
     in_flight: int,
     target: float,
+    per_label: int | None,
     deaths: list[tuple[str, int]],
 ) -> None:
     # Given tiers that say anything, and a target
     said = terms_of(table)
-    desk = await opened(batches, target=target, judges=judges)
+    desk = await opened(batches, target=target, judges=judges, per_label=per_label)
     # When processes work on it one after the other, each killed or cancelled somewhere, the last to the end
     for process in [*(Process(**{name: step}) for name, step in deaths), Process()]:
         desk.now += 3 * LEASE_MS
@@ -108,6 +110,29 @@ async def play(
     assert ruling.test is not None
     answers = {row["query_id"]: row["answer"] for row in desk.table("results")}
     assert sum(answers[query] == label for query, label in ruling.reference.items()) == ruling.test.agreeing
+    # And of each label so many rows agree as it was counted to
+    if per_label is not None:
+        check_labels(desk, said, certificate, per_label)
+
+
+def check_labels(desk: Desk, said: ByTier, certificate: dict[str, Any], most: int) -> None:
+    """Every row of a label is known, or may have been drawn; and each was counted as the reference answers it."""
+    truth = {f"q{number}": said.of("t2", text).label for number, text in enumerate(TEXTS)}
+    calls = [call for call in desk.table("calls") if call["tier"] == "t2"]
+    drawn = {call["query_id"] for call in calls if call["purpose"] == "stratum"}
+    known = {call["query_id"] for call in calls if call["purpose"] in ("audit", "answer")}
+    assert not drawn & known
+    for claim in json.loads(certificate["labels"])["claims"]:
+        each = claim["stratum"]
+        rows = {row["query_id"] for row in desk.table("results") if row["answer"] == each["label"]}
+        agreeing = {query for query in rows if truth[query] == each["label"]}
+        assert (each["rows"], each["known"]) == (len(rows), len(rows & known))
+        assert each["sure"] == len(agreeing & known)
+        assert (each["drawn"], each["agreeing"]) == (len(rows & drawn), len(agreeing & drawn))
+        assert each["drawn"] in (0, min(most, len(rows - known)))
+        # a draw of all there is proves what is true
+        if each["drawn"] == len(rows - known):
+            assert claim["certified"] == (len(agreeing) >= certificate["target"] * len(rows))
 
 
 async def test_what_the_ledger_has_no_row_for_is_the_audits_or_a_judges() -> None:

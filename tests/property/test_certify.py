@@ -1,18 +1,22 @@
 """Certificates, over random draws, populations and chains: what holds whatever the numbers are."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from random import Random
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.certify import certify
+from pipeline.certify import strata as by_label
 from pipeline.certify.bounds import lower_bound, most_missing, p_value, rows_needed, wealth
 from pipeline.certify.chain import build_chain, nested_chain
 from pipeline.certify.draw import Draw
 from pipeline.certify.outcomes import Outcomes, of_tiers
+from pipeline.certify.strata import Stratum
 from schemas.ids import QueryId, TierName
 
 targets = st.integers(0, 100).map(lambda percent: percent / 100)
@@ -131,3 +135,65 @@ def test_only_what_passed_is_chosen_and_only_in_order(
         assert abs(verdict.cost - cost.mean()) < 1e-12
     passed = [number for number, verdict in enumerate(tested.tests) if verdict.p <= delta]
     assert (tested.chosen in passed) if passed else tested.chosen is None
+
+
+@st.composite
+def labels(given_: st.DrawFn) -> Stratum:
+    rows = given_(st.integers(1, 200))
+    known = given_(st.integers(0, rows))
+    drawn = given_(st.integers(0, rows - known))
+    return Stratum(
+        label="a", rows=rows, known=known, sure=given_(st.integers(0, known)), drawn=drawn,
+        agreeing=given_(st.integers(0, drawn)),
+    )  # fmt: skip
+
+
+@given(labels(), st.integers(1, 99).map(lambda percent: percent / 100), deltas)
+def test_a_label_can_be_certified_from_so_many_rows_on_and_no_fewer(
+    stratum: Stratum, target: float, delta: float
+) -> None:
+    fewest = stratum.fewest(target, delta)
+    if fewest is None:  # too many of the known rows disagree, whatever the others do
+        assert stratum.sure + stratum.rest < rows_needed(stratum.rows, target)
+        return
+    for drawn, enough in ((fewest, True), (fewest - 1, False)):
+        if drawn >= 0:
+            best = msgspec.structs.replace(stratum, drawn=drawn, agreeing=drawn)
+            assert (best.p_value(target) <= delta) == enough
+
+
+@given(st.lists(labels(), max_size=6), st.integers(1, 99).map(lambda percent: percent / 100), deltas)
+def test_labels_are_certified_together_no_more_easily_than_alone(
+    several: list[Stratum], target: float, delta: float
+) -> None:
+    claims = by_label.test_strata(several, target, delta)
+    assert [claim.stratum for claim in claims] == several
+    certified = [claim for claim in claims if claim.certified]
+    assert all(claim.p <= delta for claim in certified)
+    # a census proves what is true, and nothing else
+    for claim in claims:
+        each = claim.stratum
+        if each.drawn == each.rest:
+            assert claim.certified == (each.sure + each.agreeing >= rows_needed(each.rows, target))
+
+
+def _wrong(certify_labels: Callable[[list[Stratum]], list[bool]], runs: int = 1500) -> float:
+    """How often any label is certified that misses, where all of twelve miss by a row."""
+    random = np.random.default_rng(7)
+    labels, rows, known, drawn, target = 12, 400, 100, 120, 0.9
+    sure = 95
+    good = rows_needed(rows, target) - sure - 1  # among the 300 others
+    agreeing = random.hypergeometric(good, rows - known - good, drawn, (runs, labels))
+    return sum(
+        any(certify_labels([
+            Stratum(label=str(at), rows=rows, known=known, sure=sure, drawn=drawn, agreeing=int(count))
+            for at, count in enumerate(run)
+        ]))
+        for run in agreeing
+    ) / runs  # fmt: skip
+
+
+def test_of_many_labels_that_miss_none_is_certified_but_in_delta_of_the_cases() -> None:
+    # each alone at delta is wrong far more often, with so many; so the count below can tell
+    assert _wrong(lambda each: [stratum.p_value(0.9) <= 0.05 for stratum in each]) > 0.2
+    assert _wrong(lambda each: [claim.certified for claim in by_label.test_strata(each, 0.9, 0.05)]) < 0.05

@@ -1,14 +1,19 @@
 """Which plans an audit looks at, and how what they did is put into words."""
 
+import json
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.audit import orders_of
 from pipeline.certificate import Audited, agreement_of_parts
+from pipeline.certify.strata import Stratum
+from pipeline.certify.strata import test_strata as strata_tests
 from pipeline.report.certificate import details, headline, tables
+from pipeline.stratified import ByLabel
 from schemas.ids import TierName
 from schemas.job import ClassifyTask, ExtractTask
 
@@ -16,7 +21,7 @@ ROW: dict[str, Any] = {
     "certified": True, "pending": False, "reason": "", "target": 0.95, "reference": "gpt-4.1", "confidence": 0.95,
     "agreeing": 596, "audited": 600, "p_value": 4e-9, "off_plan": 0, "population": 10_000, "audit_usd": Decimal("1.25"),
     "plan": '{"tiers": [{"tier": "nano", "accept": 0.91}, {"tier": "gpt-4.1", "accept": 0.0}]}',
-    "graded": 0, "reference_accuracy": None, "self_agreement": None, "repeated": 0,
+    "labels": None, "graded": 0, "reference_accuracy": None, "self_agreement": None, "repeated": 0,
     "accuracy": 0.981, "accuracy_low": 0.97, "accuracy_high": 0.99,
     "parts": '{"categories": {"a": {"share": 0.98, "low": 0.9712, "high": 1.0, "graded": 30, "population": 90}, '
     '"b": {"share": 0.5, "low": 0.4, "high": 0.6, "graded": 11, "population": 20}}, "fields": {"total": 0.75}}',
@@ -103,6 +108,27 @@ def test_what_was_measured_beside_it_is_in_tables() -> None:
     assert by_field == "Agreement by field on the audited rows; not certified"
     assert fields == [{"field": "total", "agreement": 0.75}]
     assert tables(ROW | {"parts": None}) == []
+
+
+def test_what_is_promised_of_each_label_is_said_with_its_evidence() -> None:
+    strata = [
+        Stratum(label="bill", rows=900, known=500, sure=495, drawn=100, agreeing=99),
+        Stratum(label="rare", rows=30, known=2, sure=2),
+        Stratum(label="wild", rows=300, known=100, sure=60, drawn=0),
+        Stratum(label="weak", rows=900, known=100, sure=95, drawn=100, agreeing=90, unasked=4),
+    ]
+    found = ByLabel(target=0.9, delta=0.05, claims=strata_tests(strata, 0.9, 0.05))
+    row = {**ROW, "labels": json.dumps(msgspec.to_builtins(found))}
+    assert details(row)[2] == (
+        "Labels certified, 1 of 4: bill; at least 90% of the rows answered so agree with gpt-4.1 (confidence 95% for "
+        "all labels together, beside the job's own)"
+    )
+    name, rows = tables(row)[0]
+    assert name == "Certificate by label"
+    assert [each["certified"] for each in rows] == [
+        "yes", "not certifiable: at least 14 of 28 rows have to be drawn", "no: too many rows are known to disagree",
+        "no: 4 drawn rows could not be asked",
+    ]  # fmt: skip
 
 
 def audited(*pairs: tuple[str | None, str | None]) -> list[Audited]:
