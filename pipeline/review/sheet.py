@@ -139,8 +139,6 @@ def review_of(query: Selected, label: str | None, reviewer: str) -> Label:
 def _no_column(line: int, missing: list[str], row: Row) -> Problem:
     columns = [str(name) for name in row]
     fix = f"Name the columns as in the export: {', '.join(COLUMNS)}."
-    if len(columns) == 1 and ";" in columns[0]:
-        fix = "It is separated by semicolons: save it with commas."
     return Problem("header", f"no column {' or '.join(missing)}; there are: {', '.join(columns)}", fix, line)
 
 
