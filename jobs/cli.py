@@ -34,6 +34,12 @@ from jobs import (
 )
 from schemas.errors import ReviewError, SpecError, TierwiseError
 
+USAGE: Any = typer.BadParameter.__mro__[2]  # Click's ClickException, whichever Click Typer brings
+MISSING = {
+    "JOB": "`tierwise status` lists the jobs; `latest` is the newest.",
+    "JOB.yaml": "`tierwise init FILE` writes a spec from your documents.",
+}
+
 app = typer.Typer(
     name="tierwise",
     no_args_is_help=True,
@@ -74,7 +80,10 @@ def main(arguments: list[str] | None = None) -> None:
     6 drifted, 7 not certified, 8 billed otherwise than recorded."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=given, prog_name="tierwise")
+        ended = app(args=given, prog_name="tierwise", standalone_mode=False)
+    except USAGE as raised:
+        _say_usage(raised, as_json="--json" in given)
+        raise SystemExit(raised.exit_code) from None
     except (TierwiseError, ExceptionGroup) as raised:
         error = _cause(raised)
         if error is None:
@@ -84,6 +93,23 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Nothing is lost: `tierwise resume JOB` goes on from here.\n")
         raise SystemExit(130) from None
+    if isinstance(ended, int) and ended:
+        raise SystemExit(ended)
+
+
+def _say_usage(error: Any, as_json: bool) -> None:
+    """Words that the command does not take, with what it takes."""
+    if "NoArgsIsHelp" in type(error).__name__:
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "tierwise"
+    fix = f"`{command} --help` shows what it takes."
+    missing = (
+        getattr(getattr(error, "param", None), "metavar", None) if "Missing" in type(error).__name__ else None
+    )
+    fix = f"{MISSING[missing]} {fix}" if missing in MISSING else fix
+    _print(type(error).__name__, error.format_message(), fix, as_json)
 
 
 def _cause(error: Exception) -> TierwiseError | None:
@@ -94,15 +120,19 @@ def _cause(error: Exception) -> TierwiseError | None:
 
 
 def _say(error: TierwiseError, as_json: bool) -> None:
+    more: dict[str, Any] = {}
+    if isinstance(error, SpecError | ReviewError):
+        more["problems"] = [problem.as_dict() for problem in error.problems]
+    _print(type(error).__name__, error.message, error.fix, as_json, **more)
+
+
+def _print(kind: str, message: str, fix: str, as_json: bool, **more: Any) -> None:
     if as_json:
-        said: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "fix": error.fix}
-        if isinstance(error, SpecError | ReviewError):
-            said["problems"] = [problem.as_dict() for problem in error.problems]
-        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.write(json.dumps({"error": kind, "message": message, "fix": fix, **more}) + "\n")
         return
-    sys.stderr.write(f"Error: {error.message}\n")
-    if error.fix:
-        sys.stderr.write(f"Fix: {error.fix}\n")
+    sys.stderr.write(f"Error: {message}\n")
+    if fix:
+        sys.stderr.write(f"Fix: {fix}\n")
 
 
 if __name__ == "__main__":

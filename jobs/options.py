@@ -14,8 +14,11 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.settings import Settings, read_settings
+from pipeline.storage import open_storage
+from pipeline.which import find_job
 from pipeline.wiring.services import close_services, open_services
 from pipeline.work import Services
+from schemas.ids import JobId
 from schemas.job import Usd
 from schemas.manifest import Manifest
 
@@ -24,7 +27,7 @@ T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Lake = Annotated[str | None, typer.Option("--lake", help="Folder or s3:// URL of the lake.")]
 Ledger = Annotated[str | None, typer.Option("--ledger", help="sqlite:///FILE or postgresql://… URL.")]
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="Its id, how it begins, or `latest`.")]
 
 
 _USD: TypeAdapter[Decimal] = TypeAdapter(Usd)
@@ -55,6 +58,19 @@ async def services_of(settings: Settings) -> AsyncIterator[Services]:
         yield services
     finally:
         await close_services(services)
+
+
+def job_of(settings: Settings, said: str) -> JobId:
+    """The job that is meant by its id, by how that begins or by `latest`. Raises UnknownJob, AmbiguousJob."""
+
+    async def find() -> JobId:
+        storage = open_storage(settings.lake_uri())
+        try:
+            return await find_job(storage, said)
+        finally:
+            await storage.close()
+
+    return run_async(find())
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
