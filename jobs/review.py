@@ -116,7 +116,8 @@ def import_(
     """Keep the labels of a filled-in file: CSV, JSONL or Parquet with the columns query_id and label. Rows without a
     label are left for later. All are checked first; with one mistake none is kept."""
     settings, who = settings_of(lake, ledger), _reviewer(reviewer)
-    said = run_async(_import(settings, JobId(job), file, who))
+    job = job_of(settings, job)
+    said = run_async(_import(settings, job, file, who))
     if as_json:
         print_json(said)
         return

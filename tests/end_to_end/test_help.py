@@ -1,7 +1,6 @@
 """Wrong words on the command line: what was meant, where it was looked for, and the way on; never a traceback."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tests.end_to_end.inside import tierwise
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tierwise]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Tierwise:
     """Three closed jobs: mails-1, mails-2 and, the newest, bills-1."""
     place = Tierwise(folder=tmp_path_factory.mktemp("help"))
     (place.folder / "docs.csv").write_text("id,text,label\n1,yes please,yes\n2,no thanks,no\n")
@@ -27,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tierwise]:
     path = write_spec(place, spec)
     for job in ("mails-1", "mails-2", "bills-1"):
         tierwise(place, "run", path, "--job", job)
-    yield place
+    return place
 
 
 @pytest.mark.parametrize(
