@@ -1,4 +1,4 @@
-"""The `tierwise` command: names the commands, turns errors into a message, a fix and an exit code."""
+"""The `tierwise` command: turns errors into a message, a fix and an exit code."""
 
 import json
 import sys
@@ -6,32 +6,7 @@ from typing import Any
 
 import typer
 
-from jobs import (
-    beat,
-    cancel,
-    certify,
-    diff,
-    doctor,
-    estimate,
-    feedback,
-    init,
-    judges,
-    learn,
-    policy,
-    query,
-    quote,
-    reconcile,
-    replay,
-    report,
-    resume,
-    review,
-    run,
-    schema,
-    status,
-    submit,
-    why,
-    worker,
-)
+from jobs.complete import complete, completes_a_job
 from schemas.errors import ReviewError, SpecError, TierwiseError
 
 USAGE: Any = typer.BadParameter.__mro__[2]  # Click's ClickException, whichever Click Typer brings
@@ -40,44 +15,14 @@ MISSING = {
     "JOB.yaml": "`tierwise init FILE` writes a spec from your documents.",
 }
 
-app = typer.Typer(
-    name="tierwise",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Bulk language-model jobs at the lowest cost that meets an accuracy target, never over budget.",
-)
-for module in (
-    init,
-    run,
-    estimate,
-    quote,
-    submit,
-    worker,
-    beat,
-    status,
-    resume,
-    cancel,
-    query,
-    report,
-    why,
-    diff,
-    judges,
-    feedback,
-    certify,
-    learn,
-    reconcile,
-    replay,
-    doctor,
-    schema,
-):
-    app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
-app.add_typer(policy.app, name="policy")
-app.add_typer(review.app, name="review")
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Exit codes: 0 done, 2 bad input, 3 rows over the spec's allowance, 4 halted (over_hold), 5 out of reach,
     6 drifted, 7 not certified, 8 billed otherwise than recorded."""
+    if completes_a_job():
+        complete()
+    from jobs.app import app  # late: a Tab does not wait for what commands load
+
     given = sys.argv[1:] if arguments is None else arguments
     try:
         ended = app(args=given, prog_name="tierwise", standalone_mode=False)

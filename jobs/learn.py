@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.complete import job_ids
 from jobs.options import Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from pipeline.learning.judging import Verdict
 from pipeline.learning.learn import Learned, learn_from
@@ -25,7 +26,10 @@ from schemas.ids import JobId
 def command(
     policy: Annotated[str, typer.Argument(metavar="POLICY", help="Its name, or with --job its kind.")],
     job: Annotated[
-        str | None, typer.Option(help="A closed job to learn from, with all others of the same task.")
+        str | None,
+        typer.Option(
+            help="A closed job to learn from, with all others of the same task.", autocompletion=job_ids
+        ),
     ] = None,
     lake: Lake = None,
     ledger: Ledger = None,

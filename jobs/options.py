@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from jobs.complete import job_ids
 from pipeline.settings import Settings, read_settings
 from pipeline.storage import open_storage
 from pipeline.which import find_job
@@ -27,7 +28,9 @@ T = TypeVar("T")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Lake = Annotated[str | None, typer.Option("--lake", help="Folder or s3:// URL of the lake.")]
 Ledger = Annotated[str | None, typer.Option("--ledger", help="sqlite:///FILE or postgresql://… URL.")]
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="Its id, how it begins, or `latest`.")]
+JobName = Annotated[
+    str, typer.Argument(metavar="JOB", help="Its id, how it begins, or `latest`.", autocompletion=job_ids)
+]
 
 
 _USD: TypeAdapter[Decimal] = TypeAdapter(Usd)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
+from jobs.complete import job_ids
 from jobs.options import Lake, job_of, print_json, settings_of
 from pipeline.report.sql import parameters, questions, text_of
 from pipeline.storage import open_storage
@@ -27,10 +28,19 @@ _NODE = re.compile(r'"type":"(\w+_NODE)"')
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 
 
+def _names(incomplete: str) -> list[tuple[str, str]]:
+    """The ready questions that begin so, with what each answers."""
+    return [(name, said) for name, said in questions().items() if name.startswith(incomplete)]
+
+
 def command(
-    sql: Annotated[str | None, typer.Argument(metavar="SQL|NAME", show_default=False)] = None,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL|NAME", show_default=False, autocompletion=_names)
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="The ready questions.")] = False,
-    job: Annotated[str | None, typer.Option("--job", help="Of a ready question.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", help="Of a ready question.", autocompletion=job_ids)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", help="Of a ready question.", min=1)] = 20,
     lake: Lake = None,
     form: Annotated[
