@@ -2,7 +2,7 @@
 
 import typer
 
-from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.options import JobName, Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from pipeline.settings import Settings
 from pipeline.wiring.work import open_work
 from schemas.errors import UnknownJob
@@ -13,7 +13,8 @@ from workers.inline import work_inline
 def command(job: JobName, lake: Lake = None, ledger: Ledger = None, as_json: Json = False) -> None:
     """Stop a job. Its open queries end as cancelled, with the best answer so far; `resume` takes them up again."""
     settings = settings_of(lake, ledger)
-    state = run_async(_cancel(settings, JobId(job)))
+    job = job_of(settings, job)
+    state = run_async(_cancel(settings, job))
     if as_json:
         print_json({"job": job, "state": state})
     else:

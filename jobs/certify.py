@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.options import JobName, Json, Lake, print_json, run_async, settings_of
+from jobs.options import JobName, Json, Lake, job_of, print_json, run_async, settings_of
 from jobs.summary import certified_code
 from pipeline.human import certify_by_people
 from pipeline.report.certificate import details, headline
@@ -27,7 +27,8 @@ def command(
 ) -> None:
     """Test a closed job with `reference: human` on the labels there are: all drawn rows need one. `tierwise review`
     does it whenever labels came in. Exit code 7: it is not certified."""
-    row = run_async(certify_job(settings_of(lake), JobId(job), now=now))
+    settings = settings_of(lake)
+    row = run_async(certify_job(settings, job_of(settings, job), now=now))
     if as_json:
         print_json(row)
     else:

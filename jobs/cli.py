@@ -1,4 +1,4 @@
-"""The `tierwise` command: names the commands, turns errors into a message, a fix and an exit code."""
+"""The `tierwise` command: turns errors into a message, a fix and an exit code."""
 
 import json
 import sys
@@ -6,77 +6,29 @@ from typing import Any
 
 import typer
 
-from jobs import (
-    beat,
-    cancel,
-    certify,
-    diff,
-    doctor,
-    estimate,
-    feedback,
-    init,
-    judges,
-    learn,
-    policy,
-    query,
-    quote,
-    reconcile,
-    replay,
-    report,
-    resume,
-    review,
-    run,
-    schedule,
-    schema,
-    status,
-    submit,
-    why,
-    worker,
-)
+from jobs.complete import complete, completes_a_job
 from schemas.errors import ReviewError, SpecError, TierwiseError
 
-app = typer.Typer(
-    name="tierwise",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Bulk language-model jobs at the lowest cost that meets an accuracy target, never over budget.",
-)
-for module in (
-    init,
-    run,
-    estimate,
-    quote,
-    submit,
-    worker,
-    beat,
-    status,
-    resume,
-    cancel,
-    query,
-    report,
-    why,
-    diff,
-    judges,
-    feedback,
-    certify,
-    learn,
-    reconcile,
-    replay,
-    doctor,
-    schema,
-):
-    app.command(name=module.__name__.rsplit(".", 1)[-1])(module.command)
-app.add_typer(policy.app, name="policy")
-app.add_typer(review.app, name="review")
-app.add_typer(schedule.app, name="schedule")
+USAGE: Any = typer.BadParameter.__mro__[2]  # Click's ClickException, whichever Click Typer brings
+MISSING = {
+    "JOB": "`tierwise status` lists the jobs; `latest` is the newest.",
+    "JOB.yaml": "`tierwise init FILE` writes a spec from your documents.",
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Exit codes: 0 done, 2 bad input, 3 rows over the spec's allowance, 4 halted (over_hold), 5 out of reach,
     6 drifted, 7 not certified, 8 billed otherwise than recorded."""
+    if completes_a_job():
+        complete()
+    from jobs.app import app  # late: a Tab does not wait for what commands load
+
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=given, prog_name="tierwise")
+        ended = app(args=given, prog_name="tierwise", standalone_mode=False)
+    except USAGE as raised:
+        _say_usage(raised, as_json="--json" in given)
+        raise SystemExit(raised.exit_code) from None
     except (TierwiseError, ExceptionGroup) as raised:
         error = _cause(raised)
         if error is None:
@@ -86,6 +38,23 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Nothing is lost: `tierwise resume JOB` goes on from here.\n")
         raise SystemExit(130) from None
+    if isinstance(ended, int) and ended:
+        raise SystemExit(ended)
+
+
+def _say_usage(error: Any, as_json: bool) -> None:
+    """Words that the command does not take, with what it takes."""
+    if "NoArgsIsHelp" in type(error).__name__:
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "tierwise"
+    fix = f"`{command} --help` shows what it takes."
+    missing = (
+        getattr(getattr(error, "param", None), "metavar", None) if "Missing" in type(error).__name__ else None
+    )
+    fix = f"{MISSING[missing]} {fix}" if missing in MISSING else fix
+    _print(type(error).__name__, error.format_message(), fix, as_json)
 
 
 def _cause(error: Exception) -> TierwiseError | None:
@@ -96,15 +65,19 @@ def _cause(error: Exception) -> TierwiseError | None:
 
 
 def _say(error: TierwiseError, as_json: bool) -> None:
+    more: dict[str, Any] = {}
+    if isinstance(error, SpecError | ReviewError):
+        more["problems"] = [problem.as_dict() for problem in error.problems]
+    _print(type(error).__name__, error.message, error.fix, as_json, **more)
+
+
+def _print(kind: str, message: str, fix: str, as_json: bool, **more: Any) -> None:
     if as_json:
-        said: dict[str, Any] = {"error": type(error).__name__, "message": error.message, "fix": error.fix}
-        if isinstance(error, SpecError | ReviewError):
-            said["problems"] = [problem.as_dict() for problem in error.problems]
-        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.write(json.dumps({"error": kind, "message": message, "fix": fix, **more}) + "\n")
         return
-    sys.stderr.write(f"Error: {error.message}\n")
-    if error.fix:
-        sys.stderr.write(f"Fix: {error.fix}\n")
+    sys.stderr.write(f"Error: {message}\n")
+    if fix:
+        sys.stderr.write(f"Fix: {fix}\n")
 
 
 if __name__ == "__main__":

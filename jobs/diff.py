@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.options import Json, Lake, print_json, settings_of
+from jobs.options import Json, Lake, job_of, print_json, settings_of
 from pipeline.report.sql import Row, rows
 from pipeline.storage import open_storage
 from pipeline.storage.views import connect
@@ -25,7 +25,9 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Compare two closed jobs. A document is the same where its id and its text are."""
-    with connect(open_storage(settings_of(lake).lake_uri())) as connection:
+    settings = settings_of(lake)
+    before, after = job_of(settings, before), job_of(settings, after)
+    with connect(open_storage(settings.lake_uri())) as connection:
         known = {row["job"]: row for row in rows(connection, "diff_totals", before=before, after=after)}
         for job in (before, after):
             if job not in known:

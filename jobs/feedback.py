@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.options import JobName, Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from pipeline.feedback import give_feedback
 from pipeline.learning.rewards import final_tables, grade
 from pipeline.settings import Settings
@@ -27,7 +27,9 @@ def command(
 ) -> None:
     """Keep labels of a job's queries: a CSV, JSONL or Parquet file with the columns query_id and label, and source
     where it is gold rather than human. All are checked first; with one mistake none is kept."""
-    said = run_async(_feedback(settings_of(lake, ledger), JobId(job), labels))
+    settings = settings_of(lake, ledger)
+    job = job_of(settings, job)
+    said = run_async(_feedback(settings, job, labels))
     if as_json:
         print_json(said)
         return

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.options import JobName, Json, Lake, print_json, settings_of
+from jobs.options import JobName, Json, Lake, job_of, print_json, settings_of
 from pipeline.report.judges import JudgeAudit, audit_judges
 from pipeline.report.sql import Row
 from pipeline.storage import open_storage
@@ -17,7 +17,9 @@ from schemas.ids import JobId
 
 def command(job: JobName, lake: Lake = None, as_json: Json = False) -> None:
     """Audit the judges of a closed job: calibration, and bias by position, length and family."""
-    with connect(open_storage(settings_of(lake).lake_uri())) as connection:
+    settings = settings_of(lake)
+    job = job_of(settings, job)
+    with connect(open_storage(settings.lake_uri())) as connection:
         audit = audit_judges(connection, JobId(job))
     if as_json:
         print_json(msgspec.structs.asdict(audit))

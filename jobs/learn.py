@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.complete import job_ids
+from jobs.options import Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from pipeline.learning.judging import Verdict
 from pipeline.learning.learn import Learned, learn_from
 from pipeline.learning.rewards import final_tables, reward_files
@@ -25,14 +26,18 @@ from schemas.ids import JobId
 def command(
     policy: Annotated[str, typer.Argument(metavar="POLICY", help="Its name, or with --job its kind.")],
     job: Annotated[
-        str | None, typer.Option(help="A closed job to learn from, with all others of the same task.")
+        str | None,
+        typer.Option(
+            help="A closed job to learn from, with all others of the same task.", autocompletion=job_ids
+        ),
     ] = None,
     lake: Lake = None,
     ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
     """Fit a version to every reward of its task, judge it beside the one that stands, and promote it if not worse."""
-    learned = run_async(_learn(settings_of(lake, ledger), policy, JobId(job) if job else None))
+    settings = settings_of(lake, ledger)
+    learned = run_async(_learn(settings, policy, job_of(settings, job) if job else None))
     if as_json:
         print_json(msgspec.to_builtins(learned))
     else:

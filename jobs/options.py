@@ -13,9 +13,13 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from jobs.complete import job_ids
 from pipeline.settings import Settings, read_settings
+from pipeline.storage import open_storage
+from pipeline.which import find_job
 from pipeline.wiring.services import close_services, open_services
 from pipeline.work import Services
+from schemas.ids import JobId
 from schemas.job import Usd
 from schemas.manifest import Manifest
 
@@ -25,7 +29,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Lake = Annotated[str | None, typer.Option("--lake", help="Folder or s3:// URL of the lake.")]
 Ledger = Annotated[str | None, typer.Option("--ledger", help="sqlite:///FILE or postgresql://… URL.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error; default: info.")]
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+JobName = Annotated[
+    str, typer.Argument(metavar="JOB", help="Its id, how it begins, or `latest`.", autocompletion=job_ids)
+]
 
 
 _USD: TypeAdapter[Decimal] = TypeAdapter(Usd)
@@ -56,6 +62,19 @@ async def services_of(settings: Settings) -> AsyncIterator[Services]:
         yield services
     finally:
         await close_services(services)
+
+
+def job_of(settings: Settings, said: str) -> JobId:
+    """The job that is meant by its id, by how that begins or by `latest`. Raises UnknownJob, AmbiguousJob."""
+
+    async def find() -> JobId:
+        storage = open_storage(settings.lake_uri())
+        try:
+            return await find_job(storage, said)
+        finally:
+            await storage.close()
+
+    return run_async(find())
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from jobs.options import Lake, print_json, settings_of
+from jobs.complete import job_ids
+from jobs.options import Lake, job_of, print_json, settings_of
 from pipeline.report.sql import parameters, questions, text_of
 from pipeline.storage import open_storage
 from pipeline.storage.views import ask, connect
@@ -26,10 +28,19 @@ _NODE = re.compile(r'"type":"(\w+_NODE)"')
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 
 
+def _names(incomplete: str) -> list[tuple[str, str]]:
+    """The ready questions that begin so, with what each answers."""
+    return [(name, said) for name, said in questions().items() if name.startswith(incomplete)]
+
+
 def command(
-    sql: Annotated[str | None, typer.Argument(metavar="SQL|NAME", show_default=False)] = None,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL|NAME", show_default=False, autocompletion=_names)
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="The ready questions.")] = False,
-    job: Annotated[str | None, typer.Option("--job", help="Of a ready question.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", help="Of a ready question.", autocompletion=job_ids)
+    ] = None,
     schedule: Annotated[str | None, typer.Option("--schedule", help="Of a ready question.")] = None,
     limit: Annotated[int, typer.Option("--limit", help="Of a ready question.", min=1)] = 20,
     lake: Lake = None,
@@ -50,7 +61,13 @@ def command(
         return
     if sql is None:
         raise typer.BadParameter("give a SELECT, or a name of `tierwise query --list`")
-    storage = open_storage(settings_of(lake).lake_uri())
+    settings = settings_of(lake)
+    if sql.isidentifier() and sql not in ready:
+        near = [f"Did you mean {each}?" for each in get_close_matches(sql, ready, n=1)]
+        fix = " ".join([*near, "`tierwise query --list` lists them."])
+        raise QueryRefused(why=f"there is no ready question {sql!r}", fix=fix)
+    job = job_of(settings, job) if job else None
+    storage = open_storage(settings.lake_uri())
     with connect(storage, commented=True) as connection:
         values: Mapping[str, object] = {}
         if sql in ready:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.options import JobName, Json, Lake, print_json, settings_of
+from jobs.options import JobName, Json, Lake, job_of, print_json, settings_of
 from jobs.summary import print_summary
 from pipeline.report.page import page
 from pipeline.report.summary import summarise
@@ -22,6 +22,7 @@ def command(
 ) -> None:
     """Report a closed job from its final tables."""
     settings = settings_of(lake)
+    job = job_of(settings, job)
     with connect(open_storage(settings.lake_uri())) as connection:
         summary = summarise(connection, JobId(job))
     if output is not None:

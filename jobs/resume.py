@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
+from jobs.options import (
+    JobName,
+    Json,
+    Lake,
+    Ledger,
+    job_of,
+    print_json,
+    run_async,
+    services_of,
+    settings_of,
+    usd,
+)
 from jobs.run import work_to_the_end
 from jobs.summary import allowance_of, exit_code, print_summary, read_summary
 from pipeline.report.summary import Summary
@@ -31,7 +42,8 @@ def command(
     """Ask what is still open: answers that were paid for are never bought again."""
     settings = settings_of(lake, ledger)
     added = None if add_budget is None else usd_to_nano(add_budget)
-    summary, asked, allowance = run_async(_resume(settings, JobId(job), added, as_json))
+    job = job_of(settings, job)
+    summary, asked, allowance = run_async(_resume(settings, job, added, as_json))
     if summary is None:
         said = {"job": job, "queries": asked, "state": "published"}
         print_json(said) if as_json else typer.echo(f"{job}: published. Next: tierwise status {job} --watch")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from jobs.certify import certify_job
 from jobs.feedback import grade_job
-from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.options import JobName, Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from pipeline.human import NotByPeople
 from pipeline.labels import Labels
 from pipeline.report.certificate import headline
@@ -64,7 +64,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """How many queries wait for a person, why, and who reviewed the others."""
-    with connect(open_storage(settings_of(lake).lake_uri())) as connection:
+    settings = settings_of(lake)
+    job = job_of(settings, job) if job else None
+    with connect(open_storage(settings.lake_uri())) as connection:
         if job is None:
             rows = count_queues(connection, None)
             print_json(rows) if as_json else _print_rows(rows)
@@ -92,7 +94,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write what waits into a file whose column `label` people fill in; cells never begin a formula."""
-    said = run_async(_export(settings_of(lake), JobId(job), output, every, audit))
+    settings = settings_of(lake)
+    job = job_of(settings, job)
+    said = run_async(_export(settings, job, output, every, audit))
     if as_json:
         print_json(said)
         return
@@ -112,7 +116,8 @@ def import_(
     """Keep the labels of a filled-in file: CSV, JSONL or Parquet with the columns query_id and label. Rows without a
     label are left for later. All are checked first; with one mistake none is kept."""
     settings, who = settings_of(lake, ledger), _reviewer(reviewer)
-    said = run_async(_import(settings, JobId(job), file, who))
+    job = job_of(settings, job)
+    said = run_async(_import(settings, job, file, who))
     if as_json:
         print_json(said)
         return
@@ -135,7 +140,8 @@ def serve(
 ) -> None:
     """Review in a page of this machine, by keys alone. Each label is stored at once; Ctrl-C ends it."""
     settings, who = settings_of(lake, ledger), _reviewer(reviewer)
-    said = run_async(_serve(settings, JobId(job), port, audit, who, as_json))
+    job = job_of(settings, job)
+    said = run_async(_serve(settings, job, port, audit, who, as_json))
     if not as_json:
         typer.echo(f"{said['stored']} labels of {job} by {who} are stored.")
         _say_certificate(said)

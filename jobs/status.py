@@ -13,7 +13,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
+from jobs.options import Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from jobs.screen import job_screen, jobs_screen, key_of, line_of, trouble
 from jobs.summary import allowance_of, exit_code, print_summary, read_summary
 from pipeline.settings import Settings
@@ -43,6 +43,7 @@ def command(
     """Show a job's progress and money, or list the jobs. --watch draws them on the whole screen, or prints a line for
     each change where there is none; it ends with the job and its exit code. Ctrl-C leaves the job running."""
     settings = settings_of(lake, ledger)
+    job = job_of(settings, job) if job else None
     if not watch:
         run_async(_list(settings, as_json) if job is None else _show(settings, JobId(job), as_json))
         return

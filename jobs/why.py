@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from jobs.options import JobName, Json, Lake, print_json, settings_of
+from jobs.options import JobName, Json, Lake, job_of, print_json, settings_of
 from pipeline.report.sql import Row, first, rows
 from pipeline.storage import open_storage
 from pipeline.storage.views import connect
@@ -19,7 +19,9 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Explain a query of a closed job."""
-    with connect(open_storage(settings_of(lake).lake_uri())) as connection:
+    settings = settings_of(lake)
+    job = job_of(settings, job)
+    with connect(open_storage(settings.lake_uri())) as connection:
         result = first(connection, "query_result", job=job, query_id=query_id)
         if result is None:
             fix = "See `tierwise query \"SELECT query_id FROM results WHERE job = '…'\"`; the job must be closed."

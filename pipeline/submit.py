@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ from schemas.money import FREE, Price, usd_to_nano
 from schemas.records import Completion, Query
 from schemas.taxonomy import TaxonomySpec
 
+DOCUMENTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")  # what is taken for a spec by mistake
 MOST_PAST = 10_000  # answers that a job looks back at: compared with each of its documents
 LOCAL = ("keyword", "similarity", "sklearn", "student")
 DAY_MS = 86_400_000
@@ -100,10 +102,16 @@ async def read_spec(
 ) -> Prepared:
     """Everything that is wrong at once, as SpecError; InputError where there is no such file.
     `for_calls`: the tiers' credentials must be there too. `change`: what the command line says otherwise."""
+    if path.suffix.lower() in DOCUMENTS:
+        why, fix = (
+            "it holds documents, a job spec says what to do with them",
+            f"Write one: tierwise init {path}",
+        )
+        raise InputError(path=path, why=why, fix=fix)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path=path, why=_why(error), fix="Give the path of a job spec in YAML.") from None
+        raise InputError(path=path, why=_why(error), fix=_specs_near(path)) from None
     spec = load_spec(text, str(path))
     if budget is not None:
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"usd": budget})})
@@ -371,6 +379,17 @@ def _read_keywords(tier: Any, index: int, base: Path, problems: list[Problem]) -
             Problem(f"tiers[{index}].keywords", f"{tier.keywords} is no keyword file: {why}", fix)
         )
     return tier
+
+
+def _specs_near(path: Path) -> str:
+    """Where a relative path was looked for, and the specs that are there."""
+    folder = path if path.is_dir() else path.parent
+    found = sorted(each.name for each in folder.glob("*.y*ml")) if folder.is_dir() else []
+    near = get_close_matches(path.name, found, n=3) or found[:3]
+    there = (
+        f"; there is {', '.join(near)}" if near else "; `tierwise init FILE` writes one from your documents"
+    )
+    return f"Give the path of a job spec in YAML. Looked in {folder.absolute()}{there}."
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

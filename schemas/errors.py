@@ -90,10 +90,17 @@ class UnknownScheme(TierwiseError):
 
 
 class UnknownJob(TierwiseError):
-    """There is no job {job!r} in this ledger."""
+    """There is no job {job!r} here."""
 
     exit_code = 2
     fix = "`tierwise status` lists the jobs; check TIERWISE_LEDGER and TIERWISE_LAKE."
+
+
+class AmbiguousJob(TierwiseError):
+    """{count} jobs begin with {job!r}: {jobs}."""
+
+    exit_code = 2
+    fix = "Write more of its id, or `latest` for the newest job."
 
 
 class JobExists(TierwiseError):

@@ -4,8 +4,10 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from random import uniform
+from time import time
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
@@ -119,6 +121,16 @@ class S3Storage:
 
     async def probe(self) -> None:
         await probe_creates(self)
+
+    async def ahead_ms(self) -> float:
+        """By how much the server's clock is ahead of ours, as far as can be told: the Date header has whole seconds."""
+        before = time()
+        async with self._asked("_probe/clock") as (client, at):
+            reply = await client.head_bucket(Bucket=at["Bucket"])
+        told = parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+        after = time()
+        ahead, unsure = told + 0.5 - (before + after) / 2, 0.5 + (after - before) / 2
+        return 0.0 if abs(ahead) <= unsure else ahead * 1000
 
     async def close(self) -> None:
         stack, self._stack, self._client, self._loop = self._stack, AsyncExitStack(), None, None

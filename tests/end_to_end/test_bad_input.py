@@ -275,7 +275,8 @@ def test_a_store_that_ignores_conditional_writes_is_refused(
     said = tierwise(lake, "run", spec_of(lake, upstream), "--json", code=5).json()
     assert said["error"] == "UnconditionalStore"
     assert "If-None-Match" in said["fix"]
-    assert tierwise(lake, "doctor", code=5).out.startswith("lake and ledger: FAILED")
+    monkeypatch.setattr("jobs.doctor.open_storage", lambda uri: Overwriting())
+    assert "FAILED   lake: The store" in tierwise(lake, "doctor", code=5).out
     assert upstream.stats().metered == metered
 
 

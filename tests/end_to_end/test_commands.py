@@ -382,23 +382,6 @@ def test_budget_and_limit_override_the_spec(shop: Tierwise, upstream: Upstream) 
     assert tierwise(shop, "run", "allowed.yaml", *arguments[:4], "--json").json()["statuses"]["deferred"] > 0
 
 
-def test_doctor(shop: Tierwise, finished: dict[str, Any]) -> None:
-    assert tierwise(shop, "doctor").out.splitlines()[0] == "lake and ledger: ok"
-    (shop.folder / "file").touch()
-    broken = Tierwise(
-        folder=shop.folder,
-        settings={
-            "TIERWISE_LEDGER": "postgresql://teller:top-secret@127.0.0.1:1/money",
-            "TIERWISE_BROKER": "amqp://guest:top-secret@127.0.0.1:1//",
-        },
-    )
-    said = tierwise(broken, "doctor", "--json", code=5)
-    assert all(word.startswith("FAILED") for word in said.json().values())
-    assert "TIERWISE_LEDGER" in said.out
-    assert "TIERWISE_BROKER" in said.out
-    assert "top-secret" not in said.out + said.err
-
-
 def test_schema_is_json_schema_and_takes_the_spec(shop: Tierwise) -> None:
     import yaml
 

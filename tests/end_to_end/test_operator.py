@@ -85,7 +85,7 @@ def test_the_topology_of_compose(place: Tierwise) -> None:
         assert names == set(settings) - {"AWS_REGION"}  # compose's lake names it
         place = Tierwise(folder=place.folder, settings={**settings, "TIERWISE_QUEUE": queue})
         # When a job goes through it, with two workers and a beat
-        assert place.run("doctor") == "lake and ledger: ok\nbroker: ok\n"
+        assert "FAILED" not in place.run("doctor")
         beat = place.start("beat")
         try:
             with workers(place, 1, "--processes", "2"):
@@ -120,7 +120,7 @@ def test_a_job_over_sqs(place: Tierwise, tmp_path: Path) -> None:
     with start_s3_server() as server:
         broker = f"sqs://?region=us-east-1&endpoint_url={server.url}"
         place = Tierwise(folder=tmp_path, settings={**CREDENTIALS, "TIERWISE_BROKER": broker})
-        assert place.run("doctor") == "lake and ledger: ok\nbroker: ok\n"
+        assert "FAILED" not in place.run("doctor")
         with workers(place, 1):
             place.run("submit", spec_of(place), "--job", "j")
             place.wait_closed("j", timeout=90)

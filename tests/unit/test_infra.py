@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from jobs.cli import app
+from jobs.app import app
 from pipeline.ledger.sql.tables import metadata
 from pipeline.settings import Settings
 from pipeline.storage.sql import named
