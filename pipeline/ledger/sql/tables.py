@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+VERSION = 2  # of these tables; one more with each change that `versions.py` has a step for
 
 
 def _words(name: str, default: str | None = None) -> Column[str]:
@@ -162,3 +163,5 @@ upstreams = Table(
     _words("problem", ""),
     postgresql_with={"fillfactor": 50},
 )
+
+schema_version = Table("schema_version", metadata, _number("version"))  # one row
