@@ -7,6 +7,7 @@ import typer
 from jobs.options import Json, Lake, Ledger, print_json, run_async, services_of, settings_of
 from pipeline.settings import Settings
 from pipeline.storage import open_storage
+from pipeline.storage.versions import migrate as migrate_lake
 from pipeline.storage.views import rebuild_views
 from schemas.errors import TierwiseError
 
@@ -15,15 +16,20 @@ def command(
     views: Annotated[
         bool, typer.Option("--views", help="Rewrite tierwise.duckdb, after the lake was moved.")
     ] = False,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Bring a lake of an older version up; with no worker running.")
+    ] = False,
     lake: Lake = None,
     ledger: Ledger = None,
     as_json: Json = False,
 ) -> None:
     """Check lake, ledger and broker for real: a durable write, a conditional create, a connection."""
     settings = settings_of(lake, ledger)
-    if views:
+    taken = run_async(migrate_lake(open_storage(settings.lake_uri()))) if migrate else []
+    if views or taken:
         run_async(rebuild_views(open_storage(settings.lake_uri())))
-    checks = {"lake and ledger": _try_services(settings), "broker": _try_broker(settings)}
+    checks = {"migrated": ", ".join(taken) or "nothing to do"} if migrate else {}
+    checks |= {"lake and ledger": _try_services(settings), "broker": _try_broker(settings)}
     if as_json:
         print_json(checks)
     else:

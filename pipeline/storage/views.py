@@ -18,8 +18,9 @@ from pipeline.storage.confine import confine
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.sql import escape_glob, quote
+from pipeline.storage.versions import check, decode, state_version
 from schemas import lake
-from schemas.errors import LakeUnreachable, NoSuchObject
+from schemas.errors import LakeUnreachable, NoSuchObject, TierwiseError
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 from schemas.records import Commit
 from schemas.tables import BATCH_TABLES, TABLES
@@ -45,7 +46,9 @@ _NO_COMMIT = Commit(
 
 
 async def prepare_lake(storage: Storage) -> None:
-    """Make what every view needs to bind. Idempotent, and safe in many processes at once."""
+    """Make what every view needs to bind. Idempotent, and safe in many processes at once. Raises NewerSchema,
+    OlderSchema."""
+    await state_version(storage)
     await asyncio.gather(*(_write_schema(storage, key, schema) for key, schema in _schemas()))
     await storage.create(lake.empty_commit(), msgspec.json.encode(_NO_COMMIT))
     await storage.create(VIEWS, script(_root(storage)).encode())
@@ -65,7 +68,7 @@ async def rebuild_views(storage: Storage) -> None:
 
 def connect(storage: Storage, *, commented: bool = False) -> "duckdb.DuckDBPyConnection":
     """An in-memory connection with the views, confined to them; blocking, close it when done. `commented`: with the
-    comments that an analyst asks `duckdb_columns()` for. Raises LakeUnreachable."""
+    comments that an analyst asks `duckdb_columns()` for. Raises LakeUnreachable, NewerSchema, OlderSchema."""
     import duckdb
 
     connection = duckdb.connect()
@@ -73,10 +76,15 @@ def connect(storage: Storage, *, commented: bool = False) -> "duckdb.DuckDBPyCon
         connection.execute("SET enable_progress_bar = false")
         _make_views(connection, storage, commented)
         confine(connection, _places(storage))
+    except TierwiseError:
+        connection.close()
+        raise
     except (duckdb.Error, OSError) as error:
         connection.close()
         why = f"its tables cannot be read ({_reason(error)})"
         fix = "Check TIERWISE_LAKE; a run makes the lake."
+        if isinstance(error, duckdb.BinderException):
+            fix = "An older Tierwise made it: `tierwise doctor` adds the columns it lacks."
         raise LakeUnreachable(url=storage.uri, why=why, fix=fix) from error
     return connection
 
@@ -145,6 +153,10 @@ def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage, comme
     views = script(_root(storage), commented=commented)
     if isinstance(storage, MemoryStorage):
         connection.register_filesystem(MemoryFiles(storage.objects))
+        check(decode(storage.objects.get(lake.VERSION)), storage.uri)
+    if isinstance(storage, LocalStorage):
+        stated = storage.path(lake.VERSION)
+        check(decode(stated.read_bytes() if stated.exists() else None), storage.uri)
     if isinstance(storage, LocalStorage | MemoryStorage):
         connection.execute(views)
         return
@@ -154,6 +166,8 @@ def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage, comme
     files = open_files(location)
     if not files.exists(f"{location.url}/{lake.empty('jobs')}"):
         raise FileNotFoundError("it has not been made yet")
+    stated_at = f"{location.url}/{lake.VERSION}"
+    check(decode(files.cat_file(stated_at) if files.exists(stated_at) else None), storage.uri)
     # Making a view reads its files, some hundred requests in all; an empty lake in memory stands in.
     connection.register_filesystem(MemoryFiles(_empty_lake(), location.url))
     connection.execute(views)
