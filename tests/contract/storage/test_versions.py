@@ -82,6 +82,18 @@ async def test_the_first_lakes_are_read_without_a_migration(storage: Storage) ->
     assert len(await ask(storage, f"SELECT {counts}")) == 1
 
 
+async def test_parts_of_before_a_column_came_are_read_beside_new_ones(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a job under way, when the next version adds a column, then both its batches are there."""
+    await prepare_lake(storage)
+    await land_batch(storage, 0, ["a"])
+    monkeypatch.setitem(TABLES, "votes", TABLES["votes"].append(pa.field("shade", pa.string())))
+    await prepare_lake(storage)
+    await land_batch(storage, 1, ["b"])
+    assert await ask(storage, "SELECT query_id, shade FROM votes_live ORDER BY 1") == [("a", None), ("b", "text")]
+
+
 async def test_readers_name_the_command_that_adds_columns(
     local: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
