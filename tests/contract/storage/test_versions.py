@@ -91,7 +91,10 @@ async def test_parts_of_before_a_column_came_are_read_beside_new_ones(
     monkeypatch.setitem(TABLES, "votes", TABLES["votes"].append(pa.field("shade", pa.string())))
     await prepare_lake(storage)
     await land_batch(storage, 1, ["b"])
-    assert await ask(storage, "SELECT query_id, shade FROM votes_live ORDER BY 1") == [("a", None), ("b", "text")]
+    assert await ask(storage, "SELECT query_id, shade FROM votes_live ORDER BY 1") == [
+        ("a", None),
+        ("b", "text"),
+    ]
 
 
 async def test_readers_name_the_command_that_adds_columns(
