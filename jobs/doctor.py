@@ -21,6 +21,7 @@ from pipeline.checkup import (
 from pipeline.ledger import open_ledger
 from pipeline.settings import Settings
 from pipeline.storage import open_storage
+from pipeline.storage.versions import migrate as migrate_lake
 from pipeline.storage.views import rebuild_views
 from pipeline.submit import read_spec
 from pipeline.wiring.services import now_ms
@@ -40,6 +41,9 @@ def command(
     views: Annotated[
         bool, typer.Option("--views", help="Rewrite tierwise.duckdb, after the lake was moved.")
     ] = False,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Bring a lake of an older version up; with no worker running.")
+    ] = False,
     lake: Lake = None,
     ledger: Ledger = None,
     as_json: Json = False,
@@ -48,7 +52,8 @@ def command(
     check runs, whatever the others find. Exit code 5: something is out of reach, 2: something is set wrongly."""
     if online and spec is None:
         raise typer.BadParameter("--online asks the endpoints of a spec: tierwise doctor JOB.yaml --online")
-    found = run_async(_examine(spec, online, views, lake, ledger))
+    found = _migrated(lake, ledger) if migrate else []
+    found += run_async(_examine(spec, online, views or bool(found), lake, ledger))
     if as_json:
         print_json({"checks": [msgspec.structs.asdict(each) for each in found]})
     else:
@@ -59,6 +64,11 @@ def command(
                 typer.echo(f"{'':8}   Fix: {each.fix}")
     if code := max((each.exit_code for each in found), default=0):
         raise typer.Exit(code)
+
+
+def _migrated(lake: str | None, ledger: str | None) -> list[Finding]:
+    taken = run_async(migrate_lake(open_storage(settings_of(lake, ledger).lake_uri())))
+    return [Finding(name="migrated", state="ok", said=", ".join(taken) or "nothing to do")]
 
 
 async def _examine(

@@ -86,7 +86,11 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(_plain(data), default=str, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json_text(data) + "\n")
+
+
+def json_text(data: Any) -> str:
+    return json.dumps(_plain(data), default=str, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(data: Any) -> Any:

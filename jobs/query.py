@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import typer
 
 from jobs.complete import job_ids
-from jobs.options import Lake, job_of, print_json, settings_of
+from jobs.options import Lake, job_of, json_text, print_json, settings_of
 from pipeline.report.sql import parameters, questions, text_of
 from pipeline.storage import open_storage
 from pipeline.storage.views import ask, connect
@@ -47,7 +47,9 @@ def command(
     form: Annotated[
         Literal["table", "csv", "json"], typer.Option("--format", help="How rows are printed.")
     ] = "table",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write a Parquet file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write a file: .parquet, .csv or .json.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Run one SELECT over the views: results, calls, decisions, votes, documents, jobs … and results_live …;
@@ -101,7 +103,7 @@ def _answer(
 
     def run() -> tuple[list[str], list[tuple[Any, ...]]]:
         if output is not None:
-            _write(output, connection.cursor().sql(sql, params=values).to_arrow_reader())
+            _write_file(output, connection.cursor().sql(sql, params=values).to_arrow_reader())
             return [], []
         found = ask(connection, sql, values)
         return [column[0] for column in found.description or []], found.fetchall()
@@ -115,14 +117,49 @@ def _answer(
             raise
 
 
-def _write(output: Path, reader: pa.RecordBatchReader) -> None:
-    """Batch by batch: what is asked for need not fit into memory."""
+def _write_file(output: Path, reader: pa.RecordBatchReader) -> None:
+    """By its name's ending."""
+    writers = {".parquet": _write_parquet, ".csv": _write_csv, ".json": _write_json}
+    if output.suffix not in writers:
+        raise typer.BadParameter(f"{output} cannot be written: name it .parquet, .csv or .json")
     try:
-        with pq.ParquetWriter(output, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                writer.write_batch(batch)
+        writers[output.suffix](output, reader)
     except OSError as error:
         raise typer.BadParameter(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _write_parquet(output: Path, reader: pa.RecordBatchReader) -> None:
+    """Batch by batch: what is asked for need not fit into memory."""
+    with pq.ParquetWriter(output, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+
+
+def _write_csv(output: Path, reader: pa.RecordBatchReader) -> None:
+    with output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(reader.schema.names)
+        for batch in reader:
+            writer.writerows(
+                map(_csv_row, zip(*(column.to_pylist() for column in batch.columns), strict=True))
+            )
+
+
+def _write_json(output: Path, reader: pa.RecordBatchReader) -> None:
+    """One array, as on standard output."""
+    keys, comma = _distinct(reader.schema.names), ""
+    with output.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for batch in reader:
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                file.write(comma + json_text(dict(zip(keys, row, strict=True))))
+                comma = ", "
+        file.write("]\n")
+
+
+def _csv_row(row: tuple[Any, ...]) -> list[Any]:
+    """A list or an object as JSON."""
+    return [json_text(cell) if isinstance(cell, list | dict) else cell for cell in row]
 
 
 def check_statement(connection: Any, sql: str) -> None:
@@ -153,7 +190,7 @@ def _print(names: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
     elif form == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
-        writer.writerows(rows)
+        writer.writerows(map(_csv_row, rows))
     else:
         _print_table(names, [["" if cell is None else str(cell) for cell in row] for row in rows])
 

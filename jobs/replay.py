@@ -94,6 +94,8 @@ def command(
             as_json=as_json,
         )
         return
+    if accept or tiers:
+        raise typer.BadParameter("--accept and --tiers are for a job, not for a file of outcomes")
     if unknown := [name for name in policy or () if name not in SCORINGS]:
         why, fix = f"{unknown[0]!r} is no policy that learns", f"One of {', '.join(SCORINGS)}."
         raise InputError(path="--policy", why=why, fix=fix)

@@ -12,8 +12,9 @@ from statistics import median
 from pipeline.ledger.sql.health import Health, read_health
 from pipeline.ports.ledger import Ledger
 from pipeline.ports.storage import Storage
+from pipeline.storage.catalog import VIEWS
 from pipeline.storage.local import LocalStorage
-from pipeline.storage.views import DATABASE, VIEWS, prepare_lake, view_script
+from pipeline.storage.views import DATABASE, prepare_lake, view_script
 from schemas import lake
 from schemas.errors import NoSuchObject, TierwiseError
 from schemas.finding import Finding, failed, graded

@@ -202,6 +202,20 @@ class LedgerUnreachable(TierwiseError):
     fix = "Start it or correct TIERWISE_LEDGER, then `tierwise resume`."
 
 
+class NewerSchema(TierwiseError):
+    """The {name} at {url} has schema {why}, which a newer Tierwise wrote. Nothing was read or written."""
+
+    exit_code = 5
+    fix = "Upgrade Tierwise here to the version that runs elsewhere."
+
+
+class OlderSchema(TierwiseError):
+    """The lake at {url} has schema {why}. Nothing was read or written."""
+
+    exit_code = 5
+    fix = "Stop its workers, then run `tierwise doctor --migrate`; it may be interrupted and run again."
+
+
 class LakeUnreachable(TierwiseError):
     """The lake {url} cannot be used: {why}."""
 

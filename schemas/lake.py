@@ -1,5 +1,6 @@
 """Where things lie in the lake: keys relative to its root.
 
+_version.json                    the version of its schema, and whether it is being migrated
 _jobs/J/manifest.json            what submit pinned: spec, prices, policy, prompt hash
 _jobs/J/past.parquet             answers of closed jobs that this one looks back at
 _jobs/J/drawn.parquet            the rows of the pilot and the audit, drawn at submit
@@ -25,6 +26,7 @@ import re
 
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 
+VERSION = "_version.json"
 LIVE_RESULTS = "_live/results/"
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+VERSION = (
+    1  # of what follows; one more where a column is renamed, retyped or dropped, never where one is added
+)
 USD = pa.decimal128(18, 9)
 TIME = pa.timestamp("ms")
 TEXT = pa.string()

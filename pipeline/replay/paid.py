@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, cast
 
+import numpy as np
 from duckdb import DuckDBPyConnection
 
 from pipeline.cascade.bench import Judging
@@ -44,7 +45,7 @@ class Paid:
     routing: dict[str, int]
     models: dict[TierName, str]
     audited: set[Key]  # of the answers, those that the audit alone asked for
-    states: set[str]  # tiers that state a confidence
+    spoke: dict[str, set[str]]  # judge -> tiers of which it said something
 
     def mean(self, tier: str) -> float | None:
         """Nano-dollars of asking a tier for one query, over those that did; None: none did."""
@@ -68,6 +69,10 @@ def read_paid(connection: DuckDBPyConnection, job: JobId) -> Paid:
     for key, row in audited.items():
         if row["confidence"] is not None:
             votes[key]["confidence"] = Vote(judge="confidence", version=1, score=row["confidence"])
+    spoke: dict[str, set[str]] = defaultdict(set)
+    for (_, tier), heard in votes.items():
+        for judge in heard:
+            spoke[judge].add(tier)
     costs, judging, routing = read("costs"), defaultdict[str, int](int), defaultdict[str, int](int)
     for row in costs:
         if row["tier"] is None:
@@ -88,13 +93,11 @@ def read_paid(connection: DuckDBPyConnection, job: JobId) -> Paid:
         routing=routing,
         models={TierName(row["tier"]): row["model"] for row in read("models")},
         audited=set(audited),
-        states={tier for (_, tier), said in votes.items() if "confidence" in said},
+        spoke=spoke,
     )
 
 
 def _query(row: Row) -> Query:
-    import numpy as np
-
     vector = b"" if row["vector"] is None else np.array(row["vector"], dtype=np.float32).tobytes()
     return Query(
         query_id=QueryId(row["query_id"]),
@@ -149,7 +152,8 @@ class _Recorded:
         key = (case.query.query_id, case.tier)
         if found := self._paid.votes[key].get(self.name):
             return found
-        if self.name == "confidence" and key in self._paid.audited and case.tier in self._paid.states:
+        spoke = self._paid.spoke[self.name]
+        if key in self._paid.audited and (case.tier in spoke if self.name == "confidence" else spoke):
             self._need(case)
         return Vote(judge=self.name, version=self.version, score=None)
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgspec
 from duckdb import DuckDBPyConnection
 
+from pipeline.cascade.bench import Judging
 from pipeline.cascade.pace import Pace
 from pipeline.cascade.rung import Rung
 from pipeline.cascade.walk import Asking, walk
@@ -169,7 +170,7 @@ class _Policies:
         taxonomy: Taxonomy | None,
         usd_per_query: float,
     ) -> None:
-        self._spec, self._usd = spec, usd_per_query
+        self._usd = usd_per_query
         self._same = spec.policy.name == pinned.job_spec().policy.name
         self._fixed = (
             build_policy(spec, taxonomy, pinned.prices) if spec.policy.kind not in SCORINGS else None
@@ -181,7 +182,7 @@ class _Policies:
         if self._fixed is not None:
             return self._fixed, Pin(policy_version=self._fixed.version)
         try:
-            if self._same and pin is not None:
+            if self._same and pin is not None and pin.policy_version.startswith(f"{self._learner.policy}@"):
                 return await self._learner.at(pin.policy_version), pin
             policy = await self._learner.standing()
         except NoSuchObject:
@@ -200,7 +201,7 @@ class _Still(msgspec.Struct, frozen=True):
     skips: bool = False
 
 
-def _asking(spec: JobSpec, taxonomy: Taxonomy | None, judging: Any) -> Asking:
+def _asking(spec: JobSpec, taxonomy: Taxonomy | None, judging: Judging) -> Asking:
     labels = spec.task.labels if isinstance(spec.task, ClassifyTask) else []
     rungs = {
         TierName(tier.name): Rung(

@@ -18,8 +18,9 @@ from pipeline.storage.confine import confine
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.sql import escape_glob, quote
+from pipeline.storage.versions import check, decode, state_version
 from schemas import lake
-from schemas.errors import LakeUnreachable, NoSuchObject
+from schemas.errors import LakeUnreachable, NoSuchObject, TierwiseError
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 from schemas.records import Commit
 from schemas.tables import BATCH_TABLES, TABLES
@@ -45,10 +46,12 @@ _NO_COMMIT = Commit(
 
 
 async def prepare_lake(storage: Storage) -> None:
-    """Make what every view needs to bind. Idempotent, and safe in many processes at once."""
+    """Make what every view needs to bind. Idempotent, and safe in many processes at once. Raises NewerSchema,
+    OlderSchema."""
+    await state_version(storage)
     await asyncio.gather(*(_write_schema(storage, key, schema) for key, schema in _schemas()))
     await storage.create(lake.empty_commit(), msgspec.json.encode(_NO_COMMIT))
-    await storage.create(VIEWS, script(_root(storage)).encode())
+    await storage.create(VIEWS, view_script(storage).encode())
     if isinstance(storage, LocalStorage) and not storage.path(DATABASE).exists():
         await storage.create(DATABASE, await asyncio.to_thread(_database, storage))
 
@@ -57,7 +60,7 @@ async def rebuild_views(storage: Storage) -> None:
     """After a move of the lake: views.sql and tierwise.duckdb with its new place. Views of an analyst's own
     in that file are lost. Raises LakeUnreachable while someone has it open for writing."""
     await prepare_lake(storage)
-    await storage.write(VIEWS, script(_root(storage)).encode())
+    await storage.write(VIEWS, view_script(storage).encode())
     if isinstance(storage, LocalStorage):
         _refuse_open_database(storage)
         await storage.write(DATABASE, await asyncio.to_thread(_database, storage))
@@ -65,7 +68,7 @@ async def rebuild_views(storage: Storage) -> None:
 
 def connect(storage: Storage, *, commented: bool = False) -> "duckdb.DuckDBPyConnection":
     """An in-memory connection with the views, confined to them; blocking, close it when done. `commented`: with the
-    comments that an analyst asks `duckdb_columns()` for. Raises LakeUnreachable."""
+    comments that an analyst asks `duckdb_columns()` for. Raises LakeUnreachable, NewerSchema, OlderSchema."""
     import duckdb
 
     connection = duckdb.connect()
@@ -73,10 +76,15 @@ def connect(storage: Storage, *, commented: bool = False) -> "duckdb.DuckDBPyCon
         connection.execute("SET enable_progress_bar = false")
         _make_views(connection, storage, commented)
         confine(connection, _places(storage))
+    except TierwiseError:
+        connection.close()
+        raise
     except (duckdb.Error, OSError) as error:
         connection.close()
         why = f"its tables cannot be read ({_reason(error)})"
         fix = "Check TIERWISE_LAKE; a run makes the lake."
+        if isinstance(error, duckdb.BinderException):
+            fix = "An older Tierwise made it: `tierwise doctor` adds the columns it lacks."
         raise LakeUnreachable(url=storage.uri, why=why, fix=fix) from error
     return connection
 
@@ -113,6 +121,11 @@ async def _write_schema(storage: Storage, key: str, schema: pa.Schema) -> None:
     await storage.write(key, _empty_file(schema))
 
 
+def view_script(storage: Storage) -> str:
+    """views.sql with the lake's place filled in."""
+    return script(_root(storage))
+
+
 def _root(storage: Storage) -> str:
     """The lake's place as a glob begins with it."""
     if isinstance(storage, LocalStorage):
@@ -145,6 +158,10 @@ def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage, comme
     views = script(_root(storage), commented=commented)
     if isinstance(storage, MemoryStorage):
         connection.register_filesystem(MemoryFiles(storage.objects))
+        check(decode(storage.objects.get(lake.VERSION)), storage.uri)
+    if isinstance(storage, LocalStorage):
+        stated = storage.path(lake.VERSION)
+        check(decode(stated.read_bytes() if stated.exists() else None), storage.uri)
     if isinstance(storage, LocalStorage | MemoryStorage):
         connection.execute(views)
         return
@@ -154,6 +171,8 @@ def _make_views(connection: "duckdb.DuckDBPyConnection", storage: Storage, comme
     files = open_files(location)
     if not files.exists(f"{location.url}/{lake.empty('jobs')}"):
         raise FileNotFoundError("it has not been made yet")
+    stated_at = f"{location.url}/{lake.VERSION}"
+    check(decode(files.cat_file(stated_at) if files.exists(stated_at) else None), storage.uri)
     # Making a view reads its files, some hundred requests in all; an empty lake in memory stands in.
     connection.register_filesystem(MemoryFiles(_empty_lake(), location.url))
     connection.execute(views)
@@ -186,7 +205,7 @@ def _database(storage: Storage) -> bytes:
         with duckdb.connect() as connection:
             connection.execute(f"ATTACH {quote(str(path))} AS tierwise (STORAGE_VERSION '{_STORED_AS}')")
             connection.execute("USE tierwise")
-            connection.execute(script(_root(storage)))
+            connection.execute(view_script(storage))
             connection.execute("USE memory")
             connection.execute("DETACH tierwise")
         return path.read_bytes()

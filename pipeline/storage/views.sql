@@ -14,7 +14,7 @@ SELECT {columns} FROM read_parquet('{lake}/{table}/*/*.parquet', union_by_name =
 -- name: live
 CREATE OR REPLACE VIEW {table}_live AS
 SELECT {columns}
-FROM read_parquet('{lake}/_live/{table}/*/*.parquet', filename = true, hive_partitioning = false)
+FROM read_parquet('{lake}/_live/{table}/*/*.parquet', union_by_name = true, filename = true, hive_partitioning = false)
 WHERE regexp_extract(filename, '_live/[^/]+/[^/]+/[^/]+$')
     IN (SELECT part FROM live_parts WHERE table_name = '{table}');
 

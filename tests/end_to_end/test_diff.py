@@ -115,3 +115,29 @@ def test_answers_go_into_a_parquet_file(two: Tierwise, tmp_path: Path) -> None:
     assert str(pq.read_schema(out).field("cost_usd").type) == "decimal128(18, 9)"
     refused = tierwise(two, "query", sql, "-o", str(tmp_path), code=2).err
     assert "cannot be written" in " ".join(refused.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_file_holds_what_is_printed(two: Tierwise, tmp_path: Path, form: str) -> None:
+    sql = (
+        "SELECT query_id, tiers_asked, cost_usd, confidence FROM results WHERE job = 'one' ORDER BY query_id"
+    )
+    out = tmp_path / f"rows.{form}"
+    tierwise(two, "query", sql, "-o", str(out))
+    printed = tierwise(two, "query", sql, "--format", form).out
+    assert out.read_bytes().decode().replace("\r\n", "\n") == printed.replace("\r\n", "\n")
+    assert '["words"]' in printed.replace('""', '"')
+
+
+def test_the_columns_say_what_they_hold(two: Tierwise) -> None:
+    rows = tierwise(two, "query", "columns", "--json").json()
+    assert {"view": "results", "column": "cost_usd", "type": "DECIMAL(18,9)"}.items() <= next(
+        row for row in rows if (row["view"], row["column"]) == ("results", "cost_usd")
+    ).items()
+    assert all(row["comment"] and row["holds"] for row in rows)
+    # And the dictionary needs no lake
+    views = {view["view"]: view for view in tierwise(two, "schema", "--tables", "--json").json()}
+    assert [(row["view"], row["column"]) for row in rows] == [
+        (view, column["column"]) for view, each in views.items() for column in each["columns"]
+    ]
+    assert "| cost_usd | DECIMAL(18,9) |" in tierwise(two, "schema", "--tables").out

@@ -1,6 +1,7 @@
 """Judges that ask, over HTTP: what they cost is metered and booked, and one that fails leaves a record."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -58,6 +59,15 @@ def test_what_judges_ask_is_metered_and_booked(place: Tierwise, upstream: Upstre
     assert set(by_sample) == {("small", 1), ("small", 2), ("small", 3)}
     assert 0 < by_sample["small", 1] < 90  # only where the others leave it open
     assert all(row["paid"] for row in asked)
+    # And decided again from what was paid for, the job is as it was, judges and all
+    again = tierwise(place, "replay", "j", "--json").json()
+    assert (again["after"]["replayed"], again["after"]["changed"]) == (90, 0)
+    for cost in (
+        again["before"]["cost_usd"],
+        again["after"]["cost_low_usd"],
+        again["after"]["cost_high_usd"],
+    ):
+        assert Decimal(cost) * 10**9 == account.spent
     # And the judges are right often enough to better the ladder's answers
     assert said["accuracy"] >= 0.9
     # When they are audited, then each is held against the labels

@@ -139,6 +139,17 @@ def test_the_drawn_rows_answer_for_every_tier(shop: Tierwise) -> None:
     assert tierwise(shop, "replay", "audited", "--tiers", "large").out.count("as it was") == 2
 
 
+def test_a_certified_job_is_decided_by_the_plan_that_was_frozen(shop: Tierwise) -> None:
+    """Whichever it is: the surest, the reference alone, agrees with itself, so there is one."""
+    quality = {"target": 0.6, "reference": "large", "pilot": 30, "audit": 80}
+    run_spec(shop, spec_of(shop, "sure", quality=quality), "sure")
+    said = replayed(shop, "sure")
+    assert (said["after"]["replayed"], said["after"]["changed"]) == (ROWS, 0)
+    assert said["after"]["tiers"] == said["before"]["tiers"]
+    assert Decimal(said["after"]["cost_low_usd"]) == Decimal(said["before"]["cost_usd"])
+    assert said["drawn"]["queries"] == 110
+
+
 def test_a_policy_that_learns_is_replayed_by_the_version_of_each_batch(shop: Tierwise) -> None:
     for job in ("taught", "learned"):
         run_spec(shop, spec_of(shop, job, policy={"name": "epsilon-greedy", "epsilon": 0.2}), job)

@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.hot import Hot
 from pipeline.ledger.sql.store import SCHEMA_LOCK
-from pipeline.ledger.sql.tables import metadata
+from pipeline.ledger.sql.versions import bring_up
 from schemas.secrets import HIDDEN, hide
 
 _DEFAULTS = {"connect_timeout": "5", "application_name": "tierwise"}  # where the URL says nothing
@@ -61,7 +61,7 @@ class PostgresStore:
             # asked first: CREATE … IF NOT EXISTS wants the right to create even where there is nothing to do
             if connection.exec_driver_sql(query, (self._schema,)).first() is None:
                 connection.exec_driver_sql(f"CREATE SCHEMA {_quoted(self._schema)}")
-        metadata.create_all(connection, checkfirst=True)
+        bring_up(connection, self.url)
 
     def hot(self, connection: Connection, chains: Chains) -> Hot:
         from pipeline.ledger.sql.postgresql_hot import PostgresHot

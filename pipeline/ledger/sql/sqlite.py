@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.sqlite_hot import SqliteHot
-from pipeline.ledger.sql.tables import metadata
+from pipeline.ledger.sql.versions import bring_up
 
 BUSY_S = 30  # for tools that write without taking the file lock
 
@@ -33,7 +33,7 @@ class SqliteStore:
         connection = self._engine().connect()
         try:
             with self.guard(), connection.begin():
-                metadata.create_all(connection, checkfirst=True)
+                bring_up(connection, self.url)
         except BaseException:
             connection.close()
             raise

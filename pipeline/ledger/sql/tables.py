@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
+VERSION = 2  # of these tables; one more with each change that `versions.py` has a step for
 
 
 def _words(name: str, default: str | None = None) -> Column[str]:
@@ -197,3 +198,4 @@ occurrences = Table(
     _number("seen_at"),
     PrimaryKeyConstraint("schedule", "scheduled_at"),
 )
+schema_version = Table("schema_version", metadata, _number("version"))  # one row
