@@ -18,7 +18,7 @@ from schemas.records import FinishReason, Lane, Lease, Outcome, Pin, Purpose, To
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     account: AccountId
-    parent: AccountId | None
+    parents: tuple[AccountId, ...]  # a hold must fit in each of them, and in theirs
     cap: Nano
     spent: Nano  # settled and presumed
     held: Nano
@@ -210,6 +210,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     amount: Nano  # 0: nothing it could use
     later: bool  # others may give something back: ask again
     free: Nano  # cap - spent of the tightest account: no larger hold can be granted
+    tightest: AccountId
 
 
 class Ledger(Protocol):
@@ -225,8 +226,14 @@ class Ledger(Protocol):
         ...
 
     # accounts
-    async def open_account(self, account: AccountId, cap: Nano, parent: AccountId | None = None) -> None:
-        """Create; an account that exists keeps its cap and its parent."""
+    async def open_account(self, account: AccountId, cap: Nano, *parents: AccountId) -> None:
+        """Create; an account that exists keeps its cap and its parents."""
+        ...
+
+    async def open_period(self, account: AccountId, cap: Nano, carry: Nano) -> None:
+        """Create `FAMILY:PERIOD`. Up to `carry` of what the latest period of that family before it has left, beyond
+        what its jobs that are not closed may still spend, moves from that cap to this one, in the same transaction.
+        An account that exists keeps its cap. Names of a family's periods sort as the periods do."""
         ...
 
     async def raise_cap(self, account: AccountId, by: Nano) -> None: ...

@@ -120,8 +120,11 @@ class SqlLedger:
     async def probe(self) -> None:
         await self._write(named.touch)
 
-    async def open_account(self, account: AccountId, cap: Nano, parent: AccountId | None = None) -> None:
-        await self._write(lambda tx: money.open_account(tx, account, cap, parent))
+    async def open_account(self, account: AccountId, cap: Nano, *parents: AccountId) -> None:
+        await self._write(lambda tx: money.open_account(tx, account, cap, parents))
+
+    async def open_period(self, account: AccountId, cap: Nano, carry: Nano) -> None:
+        await self._write(lambda tx: money.open_period(tx, account, cap, carry))
 
     async def raise_cap(self, account: AccountId, by: Nano) -> None:
         await self._write(lambda tx: money.raise_cap(tx, account, by), wakes=True, repeatable=False)

@@ -28,7 +28,7 @@ accounts = Table(
     "accounts",
     metadata,
     Column("account", Text, primary_key=True),
-    Column("parent", Text),
+    Column("parent", Text),  # several: with spaces between
     _number("cap"),
     _number("spent", "0"),  # settled and presumed
     _number("held", "0"),
