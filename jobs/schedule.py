@@ -16,6 +16,7 @@ from jobs.options import Json, Lake, Ledger, Spec, print_json, run_async, servic
 from jobs.run import work_to_the_end
 from jobs.submit import check_lake
 from jobs.summary import exit_code, read_summary
+from pipeline.periods import group_of, periods_at
 from pipeline.ports.schedules import Occurrence, ScheduleRow
 from pipeline.schedule.fire import fire, spec_of
 from pipeline.schedule.occurrences import upcoming
@@ -23,8 +24,10 @@ from pipeline.settings import Settings
 from pipeline.submit import read_spec
 from pipeline.work import Services
 from schemas.errors import Problem, SpecError, UnknownSchedule
-from schemas.ids import JobId
+from schemas.ids import JobId, Nano
+from schemas.job import JobSpec
 from schemas.manifest import Manifest
+from schemas.money import nano_to_usd
 from workers.dead import end_dead_leases
 
 LOOK_S = 5.0  # between looks of `schedule run`
@@ -127,6 +130,8 @@ def list_(lake: Lake = None, ledger: Ledger = None, as_json: Json = False) -> No
         typer.echo(f"{row['name']}: {row['cron']} {row['timezone']}, {state}")
         if row["last"]:
             typer.echo(f"  last {_line(row['last'])}")
+        for each in row["periods"]:
+            typer.echo(f"  {each['account']}: ${each['spent_usd']:f} of ${each['cap_usd']:f} spent")
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
@@ -136,7 +141,7 @@ async def _list(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def _state(services: Services, row: ScheduleRow) -> dict[str, Any]:
-    _, use = spec_of(row)
+    spec, use = spec_of(row)
     following = upcoming(use, services.clock(), 1)
     recent = await services.ledger.schedules.occurrences(row.name, MANY)
     ran = next((each for each in recent if each.state not in ("due", "missed")), None)
@@ -149,7 +154,20 @@ async def _state(services: Services, row: ScheduleRow) -> dict[str, Any]:
         "next_local": _at(following[0]) if following and not row.paused else None,
         "waiting": sum(each.state == "due" for each in recent),
         "last": await _told(services, ran, use.timezone) if ran else None,
+        "periods": await _spent(services, spec, row.name),
     }
+
+
+async def _spent(services: Services, spec: JobSpec, name: str) -> list[dict[str, Any]]:
+    """Of the periods of now; their caps with what was carried into them."""
+    found = []
+    for period in periods_at(spec, group_of(spec, name), services.clock()):
+        account = await services.ledger.account(period.account)
+        cap, spent = (account.cap, account.spent) if account else (period.cap, Nano(0))
+        found.append(
+            {"account": period.account, "spent_usd": nano_to_usd(spent), "cap_usd": nano_to_usd(cap)}
+        )
+    return found
 
 
 @app.command()
