@@ -7,8 +7,8 @@ import typer
 
 from jobs.options import JobName, Json, Lake, Ledger, print_json, run_async, services_of, settings_of, usd
 from jobs.run import work_to_the_end
-from jobs.summary import allowance_of, exit_code, print_summary, read_summary
-from pipeline.report.summary import Summary
+from jobs.summary import allowance_of, print_summary, read_summary
+from pipeline.report.summary import Summary, exit_code
 from pipeline.resume import resume
 from pipeline.ruling import ready_batches
 from pipeline.settings import Settings

@@ -14,14 +14,17 @@ import typer
 
 from jobs.options import Json, Lake, Ledger, Spec, print_json, run_async, services_of, settings_of
 from jobs.run import work_to_the_end
+from jobs.status import webhook_of
 from jobs.submit import check_lake
-from jobs.summary import exit_code, read_summary
+from jobs.summary import read_summary
 from pipeline.periods import group_of, periods_at
 from pipeline.ports.schedules import Occurrence, ScheduleRow
+from pipeline.report.summary import exit_code
 from pipeline.schedule.fire import fire, spec_of
 from pipeline.schedule.occurrences import upcoming
 from pipeline.settings import Settings
 from pipeline.submit import read_spec
+from pipeline.webhook import deliver
 from pipeline.work import Services
 from schemas.errors import Problem, SpecError, UnknownSchedule
 from schemas.ids import JobId, Nano
@@ -202,7 +205,7 @@ async def _told(services: Services, occurrence: Occurrence, zone: str) -> dict[s
     said = {
         "schedule": occurrence.schedule, "scheduled_at": _at(occurrence.scheduled_at, zone),
         "state": occurrence.state, "note": occurrence.note, "job": occurrence.job, "job_state": None,
-        "exit_code": occurrence.exit_code, "statuses": None, "cost_usd": None,
+        "exit_code": occurrence.exit_code, "statuses": None, "cost_usd": None, "webhook": None,
     }  # fmt: skip
     row = await services.ledger.job(occurrence.job) if occurrence.job else None
     if row is None:
@@ -212,7 +215,8 @@ async def _told(services: Services, occurrence: Occurrence, zone: str) -> dict[s
     summary = await asyncio.to_thread(read_summary, services, row.job)
     code = exit_code(summary, await _allowance(services, row.job))
     return {
-        **said, "job_state": row.state, "exit_code": code, "statuses": summary.statuses, "cost_usd": summary.cost_usd
+        **said, "job_state": row.state, "exit_code": code, "statuses": summary.statuses,
+        "cost_usd": summary.cost_usd, "webhook": await webhook_of(services, row.job),
     }  # fmt: skip
 
 
@@ -230,6 +234,8 @@ def _line(said: dict[str, Any]) -> str:
         parts.append(f"${said['cost_usd']:f}")
     if said["exit_code"] is not None:
         parts.append(f"exit {said['exit_code']}")
+    if said["webhook"] and said["webhook"]["state"] != "delivered":
+        parts.append(f"webhook {said['webhook']['state'].replace('_', ' ')}: {said['webhook']['note']}")
     return f"{said['scheduled_at']}: {', '.join(filter(None, parts))}"
 
 
@@ -326,6 +332,7 @@ async def _run(settings: Settings, once: bool, quiet: bool) -> list[dict[str, An
 async def _look(services: Services, settings: Settings, until: int | None) -> list[dict[str, Any]]:
     """Fire, and work until no job of a schedule is open; what became of each occurrence."""
     await end_dead_leases(services)
+    await deliver(services)
     fired = await fire(services, _leave, until)
     ended: list[dict[str, Any]] = []
     for row in await services.ledger.schedules.schedules():

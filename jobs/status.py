@@ -79,6 +79,9 @@ async def _show(settings: Settings, job: JobId, as_json: bool) -> None:
     )
     if said["audit"]:
         typer.echo(f"audit: {said['audit']['said']}")
+    if said["webhook"]:
+        why = f": {said['webhook']['note']}" if said["webhook"]["note"] else ""
+        typer.echo(f"webhook: {said['webhook']['state'].replace('_', ' ')}{why}")
     for tier, trouble in said["trouble"].items():
         typer.echo(f"tier {tier}: {_words(trouble)}")
 
@@ -149,6 +152,14 @@ async def _audit(services: Services, pinned: manifest.Manifest, row: JobRow) -> 
     return {"kind": ruling.kind, "said": said, "plan": plan and ruling.version}
 
 
+async def webhook_of(services: Services, job: JobId) -> dict[str, Any] | None:
+    """What became of telling that the job has closed, the last time it did; None: there is nobody to tell."""
+    told = await services.ledger.deliveries.of(job)
+    if not told:
+        return None
+    return {name: getattr(told[-1], name) for name in ("generation", "state", "attempts", "note", "message")}
+
+
 async def _state(services: Services, job: JobId, commits: _Commits) -> dict[str, Any]:
     row = await services.ledger.job(job)
     if row is None:
@@ -176,6 +187,7 @@ async def _state(services: Services, job: JobId, commits: _Commits) -> dict[str,
         "tiers": dict(tiers),
         "audit": await _audit(services, pinned, row),
         "trouble": await _trouble(services, pinned.job_spec().tiers),
+        "webhook": await webhook_of(services, job),
         "cap_usd": nano_to_usd(account.cap),
         "spent_usd": nano_to_usd(account.spent),
         "held_usd": nano_to_usd(account.held),

@@ -35,6 +35,7 @@ from pipeline.student import pick_judge, pick_students
 from pipeline.task.gold import gold_of
 from pipeline.task.parse import parser_of
 from pipeline.task.prompt import build_prompt
+from pipeline.webhook import secret_of
 from pipeline.wiring.policies import (
     POLICIES,
     build_features,
@@ -52,7 +53,7 @@ from pipeline.wiring.tiers import (
 )
 from pipeline.work import Services
 from schemas import lake, manifest
-from schemas.errors import InputError, JobExists, Problem, SpecError, TierwiseError
+from schemas.errors import BadSecret, InputError, JobExists, Problem, SpecError, TierwiseError
 from schemas.ids import AccountId, BatchIndex, Generation, JobId, Nano, TierName
 from schemas.job import (
     AnswerTask,
@@ -130,6 +131,11 @@ async def prepare(spec: JobSpec, base: Path, source: str, *, for_calls: bool = T
         except TierwiseError as error:
             problems.append(Problem(f"tiers[{index}]", error.message, error.fix))
     problems += _price_encoder(spec, prices, for_calls)
+    if spec.webhook is not None and for_calls:
+        try:
+            secret_of(spec.webhook.secret_env)
+        except BadSecret as error:
+            problems.append(Problem("webhook.secret_env", error.message, error.fix))
     inputs: list[Path] = []
     try:
         inputs = await check_input(spec.input, base)

@@ -11,6 +11,7 @@ from pipeline.close import close_generation
 from pipeline.flow import take_batch
 from pipeline.schedule.fire import fire
 from pipeline.update import update
+from pipeline.webhook import deliver
 from pipeline.work import Work
 from schemas.ids import BatchIndex, Generation, JobId
 from workers.app import BATCH_TASK, CLOSE_TASK, FIRE_TASK, SWEEP_TASK
@@ -88,6 +89,8 @@ async def _waited(work: Work, batch: BatchIndex) -> list[BatchIndex]:
 async def run_close(process: Process, job: JobId, generation: Generation) -> None:
     async with process.work(job) as work:
         closed = await close_generation(work, generation)
+        if closed and work.spec.webhook:
+            await deliver(process.services)
     log.info("close %s/%s: %s", job, generation, "done" if closed else "elsewhere")
 
 

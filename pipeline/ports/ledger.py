@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from pipeline.ports.deliveries import Deliveries
 from pipeline.ports.schedules import Schedules
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
 from schemas.money import Usage
@@ -220,6 +221,9 @@ class Ledger(Protocol):
     def schedules(self) -> Schedules:
         """In the same store."""
         ...
+
+    @property
+    def deliveries(self) -> Deliveries: ...
 
     async def probe(self) -> None:
         """Raise LedgerUnreachable unless a durable write works; creates the schema where it is missing."""

@@ -13,6 +13,7 @@ from pipeline.ledger.rules import Verdict, check_hold, check_settlement
 from pipeline.ledger.sql import batches, jobs, journal, money, named, shares, upstreams
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.connection import Transactions
+from pipeline.ledger.sql.deliveries import SqlDeliveries
 from pipeline.ledger.sql.postgresql import PostgresStore
 from pipeline.ledger.sql.schedules import SqlSchedules
 from pipeline.ledger.sql.sqlite import SqliteStore
@@ -91,6 +92,7 @@ class SqlLedger:
         self._chains = Chains()
         self._reads = Transactions(store, self._chains, patience_s=patience_s, reading=True)
         self._reader = ThreadPoolExecutor(1, "ledger-reader")
+        self.deliveries = SqlDeliveries(self._write, self._read)
         self.schedules = SqlSchedules(self._write, self._read)
         self._prepared = False
         self._closed = False

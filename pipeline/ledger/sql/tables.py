@@ -186,3 +186,26 @@ occurrences = Table(
     _number("seen_at"),
     PrimaryKeyConstraint("schedule", "scheduled_at"),
 )
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _words("job"),
+    _number("generation"),
+    _words("url"),
+    _words("secret_env"),
+    _words("message"),
+    _words("body"),  # JSON
+    _number("created_at"),
+    _words("state"),  # waiting, delivered, given_up
+    _number("attempts"),
+    _number("next_at"),
+    _words("note"),
+    PrimaryKeyConstraint("job", "generation"),
+)
+Index(
+    "deliveries_waiting",
+    deliveries.c.next_at,
+    sqlite_where=text("state = 'waiting'"),
+    postgresql_where=text("state = 'waiting'"),
+)
