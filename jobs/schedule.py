@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,11 +31,12 @@ from schemas.errors import Problem, SpecError, UnknownSchedule
 from schemas.ids import JobId, Nano
 from schemas.job import JobSpec
 from schemas.manifest import Manifest
-from schemas.money import nano_to_usd
+from schemas.money import format_usd, nano_to_usd, usd_to_nano
 from workers.dead import end_dead_leases
 
 LOOK_S = 5.0  # between looks of `schedule run`
 MANY = 1000  # occurrences
+log = logging.getLogger("tierwise.schedule")
 
 app = typer.Typer(
     no_args_is_help=True, help="Jobs that run by themselves: `schedule:` in a spec, kept in the ledger."
@@ -134,7 +136,7 @@ def list_(lake: Lake = None, ledger: Ledger = None, as_json: Json = False) -> No
         if row["last"]:
             typer.echo(f"  last {_line(row['last'])}")
         for each in row["periods"]:
-            typer.echo(f"  {each['account']}: ${each['spent_usd']:f} of ${each['cap_usd']:f} spent")
+            typer.echo(f"  {each['account']}: {_usd(each['spent_usd'])} of {_usd(each['cap_usd'])} spent")
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
@@ -231,12 +233,16 @@ def _line(said: dict[str, Any]) -> str:
     ended = " · ".join(f"{count:,} {status}" for status, count in (said["statuses"] or {}).items())
     parts = [said["job"] or said["state"], said["job_state"] or "", said["note"], ended]
     if said["cost_usd"] is not None:
-        parts.append(f"${said['cost_usd']:f}")
+        parts.append(_usd(said["cost_usd"]))
     if said["exit_code"] is not None:
         parts.append(f"exit {said['exit_code']}")
     if said["webhook"] and said["webhook"]["state"] != "delivered":
         parts.append(f"webhook {said['webhook']['state'].replace('_', ' ')}: {said['webhook']['note']}")
     return f"{said['scheduled_at']}: {', '.join(filter(None, parts))}"
+
+
+def _usd(amount: Decimal) -> str:
+    return format_usd(usd_to_nano(amount))
 
 
 def _at(unix_ms: int, zone: str | None = None) -> str:
@@ -278,9 +284,8 @@ def remove(name: Name, lake: Lake = None, ledger: Ledger = None, as_json: Json =
                 raise UnknownSchedule(name=name)
 
     run_async(work())
-    print_json({"name": name, "removed": True}) if as_json else typer.echo(
-        f"{name} is removed; its jobs stay."
-    )
+    said = f"{name} is removed; its jobs stay."
+    print_json({"name": name, "removed": True}) if as_json else typer.echo(said)
 
 
 @app.command()
@@ -315,21 +320,34 @@ async def _run(settings: Settings, once: bool, quiet: bool) -> list[dict[str, An
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with services_of(settings) as services:
-        until = services.clock() if once else None
-        ran: list[dict[str, Any]] = []
+        if once:
+            return await _until_done(services, settings, quiet)
         while True:
-            said = await _look(services, settings, until)
-            if not quiet:
-                for each in said:
-                    typer.echo(f"{each['schedule']} {_line(each)}")
-            ran = [*ran, *said] if once else []
-            if once and not said:
-                return ran
-            if not said:
-                await asyncio.sleep(LOOK_S)
+            try:
+                said = await _look(services, settings)
+            except Exception:
+                log.exception("this look failed; the next one starts afresh")
+                said = []
+            _say(said, quiet)
+            await asyncio.sleep(0 if said else LOOK_S)
 
 
-async def _look(services: Services, settings: Settings, until: int | None) -> list[dict[str, Any]]:
+async def _until_done(services: Services, settings: Settings, quiet: bool) -> list[dict[str, Any]]:
+    """What has come due by now: catching up takes a look for each occurrence."""
+    until = services.clock()
+    ran: list[dict[str, Any]] = []
+    while said := await _look(services, settings, until):
+        _say(said, quiet)
+        ran += said
+    return ran
+
+
+def _say(said: Sequence[dict[str, Any]], quiet: bool) -> None:
+    for each in said if not quiet else []:
+        typer.echo(f"{each['schedule']} {_line(each)}")
+
+
+async def _look(services: Services, settings: Settings, until: int | None = None) -> list[dict[str, Any]]:
     """Fire, and work until no job of a schedule is open; what became of each occurrence."""
     await end_dead_leases(services)
     await deliver(services)
