@@ -18,8 +18,8 @@ from jobs.options import (
     usd,
 )
 from jobs.run import work_to_the_end
-from jobs.summary import allowance_of, exit_code, print_summary, read_summary
-from pipeline.report.summary import Summary
+from jobs.summary import allowance_of, print_summary, read_summary
+from pipeline.report.summary import Summary, exit_code
 from pipeline.resume import resume
 from pipeline.ruling import ready_batches
 from pipeline.settings import Settings

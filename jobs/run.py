@@ -17,8 +17,8 @@ from jobs.options import (
     settings_of,
 )
 from jobs.progress import board
-from jobs.summary import exit_code, print_summary, read_summary
-from pipeline.report.summary import Summary
+from jobs.summary import print_summary, read_summary
+from pipeline.report.summary import Summary, exit_code
 from pipeline.settings import Settings
 from pipeline.submit import create_job, read_spec
 from pipeline.wiring.work import close_work, open_work

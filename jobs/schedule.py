@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,20 +16,26 @@ import typer
 from jobs.options import Json, Lake, Ledger, Spec, print_json, run_async, services_of, settings_of
 from jobs.run import work_to_the_end
 from jobs.submit import check_lake
-from jobs.summary import exit_code, read_summary
+from jobs.summary import read_summary
+from pipeline.periods import group_of, periods_at
 from pipeline.ports.schedules import Occurrence, ScheduleRow
+from pipeline.report.summary import exit_code
 from pipeline.schedule.fire import fire, spec_of
 from pipeline.schedule.occurrences import upcoming
 from pipeline.settings import Settings
 from pipeline.submit import read_spec
+from pipeline.webhook import deliver, webhook_of
 from pipeline.work import Services
 from schemas.errors import Problem, SpecError, UnknownSchedule
-from schemas.ids import JobId
+from schemas.ids import JobId, Nano
+from schemas.job import JobSpec
 from schemas.manifest import Manifest
+from schemas.money import format_usd, nano_to_usd, usd_to_nano
 from workers.dead import end_dead_leases
 
 LOOK_S = 5.0  # between looks of `schedule run`
 MANY = 1000  # occurrences
+log = logging.getLogger("tierwise.schedule")
 
 app = typer.Typer(
     no_args_is_help=True, help="Jobs that run by themselves: `schedule:` in a spec, kept in the ledger."
@@ -127,6 +134,8 @@ def list_(lake: Lake = None, ledger: Ledger = None, as_json: Json = False) -> No
         typer.echo(f"{row['name']}: {row['cron']} {row['timezone']}, {state}")
         if row["last"]:
             typer.echo(f"  last {_line(row['last'])}")
+        for each in row["periods"]:
+            typer.echo(f"  {each['account']}: {_usd(each['spent_usd'])} of {_usd(each['cap_usd'])} spent")
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
@@ -136,7 +145,7 @@ async def _list(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def _state(services: Services, row: ScheduleRow) -> dict[str, Any]:
-    _, use = spec_of(row)
+    spec, use = spec_of(row)
     following = upcoming(use, services.clock(), 1)
     recent = await services.ledger.schedules.occurrences(row.name, MANY)
     ran = next((each for each in recent if each.state not in ("due", "missed")), None)
@@ -149,7 +158,20 @@ async def _state(services: Services, row: ScheduleRow) -> dict[str, Any]:
         "next_local": _at(following[0]) if following and not row.paused else None,
         "waiting": sum(each.state == "due" for each in recent),
         "last": await _told(services, ran, use.timezone) if ran else None,
+        "periods": await _spent(services, spec, row.name),
     }
+
+
+async def _spent(services: Services, spec: JobSpec, name: str) -> list[dict[str, Any]]:
+    """Of the periods of now; their caps with what was carried into them."""
+    found = []
+    for period in periods_at(spec, group_of(spec, name), services.clock()):
+        account = await services.ledger.account(period.account)
+        cap, spent = (account.cap, account.spent) if account else (period.cap, Nano(0))
+        found.append(
+            {"account": period.account, "spent_usd": nano_to_usd(spent), "cap_usd": nano_to_usd(cap)}
+        )
+    return found
 
 
 @app.command()
@@ -184,7 +206,7 @@ async def _told(services: Services, occurrence: Occurrence, zone: str) -> dict[s
     said = {
         "schedule": occurrence.schedule, "scheduled_at": _at(occurrence.scheduled_at, zone),
         "state": occurrence.state, "note": occurrence.note, "job": occurrence.job, "job_state": None,
-        "exit_code": occurrence.exit_code, "statuses": None, "cost_usd": None,
+        "exit_code": occurrence.exit_code, "statuses": None, "cost_usd": None, "webhook": None,
     }  # fmt: skip
     row = await services.ledger.job(occurrence.job) if occurrence.job else None
     if row is None:
@@ -194,7 +216,8 @@ async def _told(services: Services, occurrence: Occurrence, zone: str) -> dict[s
     summary = await asyncio.to_thread(read_summary, services, row.job)
     code = exit_code(summary, await _allowance(services, row.job))
     return {
-        **said, "job_state": row.state, "exit_code": code, "statuses": summary.statuses, "cost_usd": summary.cost_usd
+        **said, "job_state": row.state, "exit_code": code, "statuses": summary.statuses,
+        "cost_usd": summary.cost_usd, "webhook": await webhook_of(services, row.job),
     }  # fmt: skip
 
 
@@ -209,10 +232,16 @@ def _line(said: dict[str, Any]) -> str:
     ended = " · ".join(f"{count:,} {status}" for status, count in (said["statuses"] or {}).items())
     parts = [said["job"] or said["state"], said["job_state"] or "", said["note"], ended]
     if said["cost_usd"] is not None:
-        parts.append(f"${said['cost_usd']:f}")
+        parts.append(_usd(said["cost_usd"]))
     if said["exit_code"] is not None:
         parts.append(f"exit {said['exit_code']}")
+    if said["webhook"] and said["webhook"]["state"] != "delivered":
+        parts.append(f"webhook {said['webhook']['state'].replace('_', ' ')}: {said['webhook']['note']}")
     return f"{said['scheduled_at']}: {', '.join(filter(None, parts))}"
+
+
+def _usd(amount: Decimal) -> str:
+    return format_usd(usd_to_nano(amount))
 
 
 def _at(unix_ms: int, zone: str | None = None) -> str:
@@ -254,9 +283,8 @@ def remove(name: Name, lake: Lake = None, ledger: Ledger = None, as_json: Json =
                 raise UnknownSchedule(name=name)
 
     run_async(work())
-    print_json({"name": name, "removed": True}) if as_json else typer.echo(
-        f"{name} is removed; its jobs stay."
-    )
+    said = f"{name} is removed; its jobs stay."
+    print_json({"name": name, "removed": True}) if as_json else typer.echo(said)
 
 
 @app.command()
@@ -291,23 +319,37 @@ async def _run(settings: Settings, once: bool, quiet: bool) -> list[dict[str, An
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with services_of(settings) as services:
-        until = services.clock() if once else None
-        ran: list[dict[str, Any]] = []
+        if once:
+            return await _until_done(services, settings, quiet)
         while True:
-            said = await _look(services, settings, until)
-            if not quiet:
-                for each in said:
-                    typer.echo(f"{each['schedule']} {_line(each)}")
-            ran = [*ran, *said] if once else []
-            if once and not said:
-                return ran
-            if not said:
-                await asyncio.sleep(LOOK_S)
+            try:
+                said = await _look(services, settings)
+            except Exception:
+                log.exception("this look failed; the next one starts afresh")
+                said = []
+            _say(said, quiet)
+            await asyncio.sleep(0 if said else LOOK_S)
 
 
-async def _look(services: Services, settings: Settings, until: int | None) -> list[dict[str, Any]]:
+async def _until_done(services: Services, settings: Settings, quiet: bool) -> list[dict[str, Any]]:
+    """What has come due by now: catching up takes a look for each occurrence."""
+    until = services.clock()
+    ran: list[dict[str, Any]] = []
+    while said := await _look(services, settings, until):
+        _say(said, quiet)
+        ran += said
+    return ran
+
+
+def _say(said: Sequence[dict[str, Any]], quiet: bool) -> None:
+    for each in said if not quiet else []:
+        typer.echo(f"{each['schedule']} {_line(each)}")
+
+
+async def _look(services: Services, settings: Settings, until: int | None = None) -> list[dict[str, Any]]:
     """Fire, and work until no job of a schedule is open; what became of each occurrence."""
     await end_dead_leases(services)
+    await deliver(services)
     fired = await fire(services, _leave, until)
     ended: list[dict[str, Any]] = []
     for row in await services.ledger.schedules.schedules():

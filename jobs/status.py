@@ -15,9 +15,11 @@ from rich.live import Live
 
 from jobs.options import Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from jobs.screen import job_screen, jobs_screen, key_of, line_of, trouble
-from jobs.summary import allowance_of, exit_code, print_summary, read_summary
+from jobs.summary import allowance_of, print_summary, read_summary
+from pipeline.report.summary import exit_code
 from pipeline.settings import Settings
 from pipeline.watch import JobsWatch, JobView, JobWatch, amounts_of
+from pipeline.webhook import webhook_of
 from schemas import lake as layout
 from schemas import manifest
 from schemas.ids import JobId
@@ -76,8 +78,9 @@ async def _list(settings: Settings, as_json: bool) -> None:
 async def _show(settings: Settings, job: JobId, as_json: bool) -> None:
     async with services_of(settings) as services:
         view = await JobWatch(services, job).look()
+        webhook = await webhook_of(services, job)
     if as_json:
-        print_json(as_dict(view))
+        print_json({**as_dict(view), "webhook": webhook})
         return
     stop = f" ({view.stop})" if view.stop else ""
     typer.echo(f"{job}: {view.state}{stop}, generation {view.generation}")
@@ -94,6 +97,9 @@ async def _show(settings: Settings, job: JobId, as_json: bool) -> None:
     typer.echo(" · ".join(f"{name} {count:,}" for name, count in counts.items()))
     if view.audit:
         typer.echo(f"audit: {view.audit.said}")
+    if webhook:
+        why = f": {webhook['note']}" if webhook["note"] else ""
+        typer.echo(f"webhook: {webhook['state'].replace('_', ' ')}{why}")
     for tier in view.tiers:
         limited = [f"{tier.limited:,} × 429"] if tier.limited else []
         if said := [*trouble(tier), *limited]:

@@ -18,34 +18,10 @@ from schemas.ids import JobId
 from schemas.job import Allowance
 from schemas.manifest import Manifest
 
-OVER_ALLOWANCE = 3
-OVER_HOLD = 4
-NOT_CERTIFIED = 7
-
 
 def read_summary(services: Services, job: JobId) -> Summary:
     with connect(services.storage) as connection:
         return summarise(connection, job)
-
-
-def exit_code(summary: Summary, allowance: Allowance) -> int:
-    """4 halted by a bill over its bound, 7 its quality target is out of reach, 3 when more rows than allowed have no
-    answer, 7 no certificate for another reason, else 0."""
-    if summary.stop == "over_hold":
-        return OVER_HOLD
-    if summary.stop == "infeasible":
-        return NOT_CERTIFIED
-    for status in ("deferred", "failed", "rejected", "review"):
-        if summary.statuses.get(status, 0) > getattr(allowance, status) * summary.queries:
-            return OVER_ALLOWANCE
-    if summary.statuses.get("cancelled"):
-        return OVER_ALLOWANCE
-    return certified_code(summary.certificate)
-
-
-def certified_code(certificate: Row | None) -> int:
-    """A certificate that waits for people's labels is no failure."""
-    return NOT_CERTIFIED if certificate and certificate["state"] == "withheld" else 0
 
 
 def allowance_of(manifest: Manifest) -> Allowance:

@@ -28,9 +28,10 @@ from pipeline.storage.commits import read_commits
 from pipeline.storage.final import Part, count_statuses, merging, write_final
 from pipeline.storage.reconcile import reconciled
 from pipeline.student import train_student
+from pipeline.webhook import put_down
 from pipeline.work import Work
 from schemas import lake
-from schemas.errors import LakeUnreachable
+from schemas.errors import LakeUnreachable, LedgerUnreachable
 from schemas.ids import BatchIndex, Generation
 from schemas.records import Commit, Totals
 from schemas.tables import BATCH_TABLES, JOBS, TABLES, usd_column
@@ -80,8 +81,19 @@ async def _close(work: Work, row: JobRow, generation: Generation) -> bool:
     await _teach(work, now)
     await _calibrate(work, now)
     await _learn(work, now)
+    await _put_down(work, generation, now)
     await ledger.close_generation(work.job, generation, now)
     return True
+
+
+async def _put_down(work: Work, generation: Generation, now: int) -> None:
+    """Nor does a webhook that cannot be written keep a job from closing."""
+    try:
+        await put_down(work, generation, now)
+    except (LakeUnreachable, LedgerUnreachable):
+        raise
+    except Exception:
+        log.exception("no webhook will tell of %s", work.job)
 
 
 async def _teach(work: Work, now: int) -> None:

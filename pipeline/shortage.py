@@ -13,7 +13,7 @@ from pipeline.cascade.worth import chance_of
 from pipeline.ports.ledger import Want
 from pipeline.work import Work
 from schemas.errors import LeaseLost
-from schemas.ids import AccountId, Generation, Nano
+from schemas.ids import Generation, Nano
 from schemas.money import NANO_PER_USD
 from schemas.records import Lease, Plan, Query
 
@@ -77,9 +77,11 @@ async def usd_per_query(work: Work, generation: Generation) -> float:
     """What the tightest account has left, for each query whose batch is not committed."""
     ledger = work.services.ledger
     left: float = float("inf")
-    name: AccountId | None = work.manifest.account
-    while name is not None and (account := await ledger.account(name)) is not None:
-        left, name = min(left, account.cap - account.spent), account.parent
+    names = [work.manifest.account]
+    for name in names:  # which grows meanwhile
+        if (account := await ledger.account(name)) is not None:
+            left = min(left, account.cap - account.spent)
+            names += [each for each in account.parents if each not in names]
     row = await ledger.job(work.job)
     open_batches = max(1, row.batches - row.committed) if row else 1
     return max(left, 0.0) / NANO_PER_USD / (open_batches * _rows_each(work, generation))

@@ -27,6 +27,7 @@ from pipeline.forecast import Documents, forecast
 from pipeline.ingest import Ingested, check_input, ingest, write_audit_batch
 from pipeline.learning.learner import policy_name, scope_of
 from pipeline.learning.store import read_versions
+from pipeline.periods import group_of, periods_at
 from pipeline.ports.storage import Storage
 from pipeline.providers.http import HttpClient
 from pipeline.router.policies import OPTIMISTIC, SCORINGS
@@ -35,6 +36,7 @@ from pipeline.student import pick_judge, pick_students
 from pipeline.task.gold import gold_of
 from pipeline.task.parse import parser_of
 from pipeline.task.prompt import build_prompt
+from pipeline.webhook import secret_of
 from pipeline.wiring.policies import (
     POLICIES,
     build_features,
@@ -52,7 +54,7 @@ from pipeline.wiring.tiers import (
 )
 from pipeline.work import Services
 from schemas import lake, manifest
-from schemas.errors import InputError, JobExists, Problem, SpecError, TierwiseError
+from schemas.errors import BadSecret, InputError, JobExists, Problem, SpecError, TierwiseError
 from schemas.ids import AccountId, BatchIndex, Generation, JobId, Nano, TierName
 from schemas.job import (
     AnswerTask,
@@ -138,6 +140,11 @@ async def prepare(spec: JobSpec, base: Path, source: str, *, for_calls: bool = T
         except TierwiseError as error:
             problems.append(Problem(f"tiers[{index}]", error.message, error.fix))
     problems += _price_encoder(spec, prices, for_calls)
+    if spec.webhook is not None and for_calls:
+        try:
+            secret_of(spec.webhook.secret_env)
+        except BadSecret as error:
+            problems.append(Problem("webhook.secret_env", error.message, error.fix))
     inputs: list[Path] = []
     try:
         inputs = await check_input(spec.input, base)
@@ -321,7 +328,7 @@ def new_job_id(name: str) -> JobId:
 
 async def _check_account(services: Services, spec: JobSpec) -> None:
     shared = spec.budget.account
-    if shared is None or spec.budget.account_usd is not None:
+    if shared is None or spec.budget.account_usd is not None or spec.budget.per is not None:
         return
     if await services.ledger.account(AccountId(shared)) is None:
         problem = Problem("budget.account", f"account {shared!r} is new", "Give its cap: `account_usd: …`.")
@@ -329,16 +336,33 @@ async def _check_account(services: Services, spec: JobSpec) -> None:
 
 
 async def _open_accounts(services: Services, pinned: Manifest, spec: JobSpec) -> None:
-    """An account keeps its cap and its parent: what an interrupted submit of this job id left must be the same."""
+    """An account keeps its cap and its parents: what an interrupted submit of this job id left must be the same."""
     ledger, cap = services.ledger, usd_to_nano(spec.budget.usd)
-    parent = AccountId(spec.budget.account) if spec.budget.account else None
-    if parent is not None and spec.budget.account_usd is not None:
-        await ledger.open_account(parent, usd_to_nano(spec.budget.account_usd))
-    await ledger.open_account(pinned.account, cap, parent)
+    parents = await _open_parents(services, pinned.scheduled, spec)
+    await ledger.open_account(pinned.account, cap, *parents)
     opened = await ledger.account(pinned.account)
-    if opened is None or (opened.cap, opened.parent) != (cap, parent):
+    if opened is None or (opened.cap, opened.parents) != (cap, parents):
         why = f"{pinned.job!r} was begun before with another budget or shared account"
         raise SpecError("--job", [Problem("job", why, "Give another --job.")])
+
+
+async def _open_parents(
+    services: Services, scheduled: manifest.Scheduled | None, spec: JobSpec
+) -> tuple[AccountId, ...]:
+    """An occurrence that is submitted again counts to the periods it counted to before."""
+    ledger, budget = services.ledger, spec.budget
+    at = scheduled.seen_at if scheduled else services.clock()
+    group = group_of(spec, scheduled.schedule if scheduled else None)
+    if budget.per is not None:
+        periods = periods_at(spec, group, at)
+        for each in periods:
+            await ledger.open_period(each.account, each.cap, each.carry)
+        return tuple(each.account for each in periods)
+    if budget.account is None:
+        return ()
+    if budget.account_usd is not None:
+        await ledger.open_account(AccountId(budget.account), usd_to_nano(budget.account_usd))
+    return (AccountId(budget.account),)
 
 
 def _read_in(spec: JobSpec, base: Path, problems: list[Problem]) -> JobSpec:

@@ -199,13 +199,14 @@ class JobWatch:
         return list(self._commits.values())
 
     async def _accounts(self, name: AccountId) -> list[Account]:
+        """The account, its parents, theirs."""
         found: list[Account] = []
-        above: AccountId | None = name
-        while above is not None:
-            account = await self._services.ledger.account(above)
-            assert account is not None  # a job is entered after its account, an account after its parent
+        names = [name]
+        for each in names:  # which grows meanwhile
+            account = await self._services.ledger.account(each)
+            assert account is not None  # a job is entered after its account, an account after its parents
             found.append(account)
-            above = account.parent
+            names += [parent for parent in account.parents if parent not in names]
         return found
 
     def _rates(self, now: int, done: int, spent: int) -> tuple[float | None, float | None]:

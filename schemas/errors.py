@@ -68,6 +68,13 @@ class MissingCredential(TierwiseError):
     fix = "export {variable}=… and run again."
 
 
+class BadSecret(TierwiseError):
+    """The webhook's secret in the environment variable {variable} {why}."""
+
+    exit_code = 2
+    fix = "export {variable}=whsec_$(openssl rand -base64 32), here, for the workers and for the receiver."
+
+
 class UnpricedModel(TierwiseError):
     """Tier {tier}: no price is known for model {model!r} ({why}). Nothing was spent."""
 

@@ -303,8 +303,34 @@ class Allowance(Model):
     review: Share = 1
 
 
+class Periods(Model):
+    """What all jobs together may spend in a period, by the schedule's time zone. A job counts to the periods in which
+    it is submitted."""
+
+    day: Usd | None = None
+    week: Usd | None = Field(None, description="From Monday on (ISO 8601).")
+    month: Usd | None = None
+    rollover: Literal["none", "unused"] = Field(
+        "none", description="unused: what the last such period with a job has left is added to the next one."
+    )
+    up_to: Usd | None = Field(None, description="The most that is added; default: the period's own amount.")
+
+    @model_validator(mode="after")
+    def _some_period(self) -> Self:
+        if self.day is None and self.week is None and self.month is None:
+            raise ValueError("names no period: give `day`, `week` or `month`, in USD")
+        if self.up_to is not None and self.rollover == "none":
+            raise ValueError("`up_to` limits `rollover: unused`")
+        return self
+
+
 class Budget(Model):
     usd: Usd = Field(description="Hard cap of this job.")
+    per: Periods | None = Field(
+        None,
+        description="Caps by day, week and month, shared by the jobs of the schedule, or by all that name the same "
+        "`account`.",
+    )
     account: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$",
@@ -318,6 +344,14 @@ class Budget(Model):
         "bought is deferred and keeps its best answer so far.",
     )
     allow: Allowance = Allowance()
+
+    @model_validator(mode="after")
+    def _one_cap_for_the_account(self) -> Self:
+        if self.per is not None and self.account_usd is not None:
+            raise ValueError(
+                "`account_usd` is a cap for good; with `per` the periods have theirs: remove one"
+            )
+        return self
 
 
 class PerLabel(Model):

@@ -6,6 +6,7 @@ from pipeline.close import close_generation
 from pipeline.flow import may_begin, take_batch
 from pipeline.ports.ledger import JobRow
 from pipeline.update import update
+from pipeline.webhook import deliver
 from pipeline.work import Progress, Work
 from schemas.errors import UnknownJob
 from schemas.ids import BatchIndex, Generation
@@ -20,6 +21,7 @@ async def work_inline(work: Work, *, in_flight: int = 4, progress: Progress | No
         await end_dead_leases(work.services)
         row = await _row(work)
         if row.state == "closed":
+            await deliver(work.services)
             return row
         ready = await work.services.ledger.open_batches(work.job, work.services.clock())
         ready = await may_begin(work, row.generation, ready)

@@ -1,9 +1,11 @@
-"""The sweeper: publishes again what was lost. Every worker runs one; a ledger lease lets one at a time work."""
+"""The sweeper: publishes again what was lost, and sends webhooks again. Every worker runs one; a ledger lease lets one
+at a time work."""
 
 import asyncio
 import logging
 import random
 
+from pipeline.webhook import deliver
 from pipeline.work import Services
 from workers.dead import end_dead_leases
 from workers.dispatch import Dispatch
@@ -44,4 +46,5 @@ async def sweep(services: Services, dispatch: Dispatch) -> int:
             await asyncio.to_thread(dispatch.close, row.job, row.generation)
         published += len(lost) + (row.committed >= row.batches)
     await tidy(services)
+    await deliver(services)
     return published

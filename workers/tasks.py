@@ -14,6 +14,7 @@ from pipeline.logs import about
 from pipeline.ruling import audit_batch, labels_batch, ready_batches
 from pipeline.schedule.fire import fire
 from pipeline.update import update
+from pipeline.webhook import deliver
 from pipeline.work import Work
 from schemas.ids import BatchIndex, Generation, JobId
 from workers.app import BATCH_TASK, CLOSE_TASK, FIRE_TASK, SWEEP_TASK
@@ -102,6 +103,8 @@ async def _waited(work: Work, batch: BatchIndex, left: int | None) -> list[Batch
 async def run_close(process: Process, job: JobId, generation: Generation) -> None:
     async with process.work(job) as work:
         closed = await close_generation(work, generation)
+        if closed and work.spec.webhook:
+            await deliver(process.services)
     log.info("close %s/%s: %s", job, generation, "done" if closed else "elsewhere")
 
 

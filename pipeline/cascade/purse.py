@@ -82,7 +82,7 @@ class Purse:
         )  # fmt: skip
         self._seen, self._chance, self._clock = seen, chance, clock
         self._queries, self._rows = queries, rows
-        self._money, self._free = int(share.amount), int(share.free)
+        self._money, self._free, self._tightest = int(share.amount), int(share.free), share.tightest
         self._seats: dict[QueryId, _Seat] = {}
         self._moving = queries  # neither waiting nor ended
         self._ample = False
@@ -310,7 +310,7 @@ class Purse:
         share = await self._ledger.divide(want, self._clock())
         if share is None:
             raise LeaseLost(name=f"batch {self._lease.batch} of {self._lease.job}")
-        self._money, self._free = int(share.amount), int(share.free)
+        self._money, self._free, self._tightest = int(share.amount), int(share.free), share.tightest
         return share
 
     def _refuse(self, seats: Sequence[_Seat]) -> None:
@@ -322,7 +322,7 @@ class Purse:
 
     def _why_not(self, seat: _Seat) -> str:
         offer, tier = self._offer(seat), seat.plan.tiers[seat.position]
-        left = f"account {self._account} has {format_usd(self._free)} left"
+        left = f"account {self._tightest} has {format_usd(self._free)} left"
         if offer.hold > self._free:
             return f"{left}, tier {tier} needs a hold of {format_usd(offer.hold)}"
         return (

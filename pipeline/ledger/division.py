@@ -7,7 +7,7 @@ import msgspec
 
 from pipeline.ledger.rules import MOST
 from pipeline.ports.ledger import Share, StopReason, Want
-from schemas.ids import Nano
+from schemas.ids import AccountId, Nano
 
 
 class Others(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,15 +18,15 @@ class Others(msgspec.Struct, frozen=True, kw_only=True):
     purses: int  # nano-dollars set aside for running batches and perhaps not spent yet
 
 
-def divide(want: Want, stop: StopReason | None, free: int, others: Others) -> Share:
+def divide(want: Want, stop: StopReason | None, free: int, tightest: AccountId, others: Others) -> Share:
     """`free`: cap - spent of the tightest account; money that is only held mostly comes back."""
     if stop is not None:  # the holds will tell everyone why
-        return Share(amount=want.most, later=False, free=Nano(MOST))
+        return Share(amount=want.most, later=False, free=Nano(MOST), tightest=tightest)
     amount = _part(want, free, others)
     if amount < want.least or free < want.hold:
         amount = 0
     later = amount == 0 and not others.coming and others.purses > 0 and free >= want.hold and want.queries > 0
-    return Share(amount=Nano(amount), later=later, free=Nano(max(0, free)))
+    return Share(amount=Nano(amount), later=later, free=Nano(max(0, free)), tightest=tightest)
 
 
 def _part(want: Want, free: int, others: Others) -> int:

@@ -200,6 +200,12 @@ def _short_of_money(amount: int, chain: Sequence[Balance], blocked: set[AccountI
     return None
 
 
+def carried(balance: Balance, spendable: int, most: int) -> int:
+    """What a period that ended hands on: the cap it gives up is never below what it has spent, holds, and what its
+    open jobs may yet spend."""
+    return max(0, min(most, balance.cap - balance.spent - max(balance.held, spendable)))
+
+
 def effect_of(
     settlement: Settlement, *, state: CallState, amount: int, charged: int, replied: bool
 ) -> Effect | None:

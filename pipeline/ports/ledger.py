@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from pipeline.ports.deliveries import Deliveries
 from pipeline.ports.schedules import Schedules
 from schemas.ids import AccountId, BatchIndex, CallId, Fence, Generation, JobId, Nano, QueryId, TierName
 from schemas.money import Usage
@@ -18,7 +19,7 @@ from schemas.records import FinishReason, Lane, Lease, Outcome, Pin, Purpose, Ta
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     account: AccountId
-    parent: AccountId | None
+    parents: tuple[AccountId, ...]  # a hold must fit in each of them, and in theirs
     cap: Nano
     spent: Nano  # settled and presumed
     held: Nano
@@ -210,6 +211,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     amount: Nano  # 0: nothing it could use
     later: bool  # others may give something back: ask again
     free: Nano  # cap - spent of the tightest account: no larger hold can be granted
+    tightest: AccountId
 
 
 class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,13 +264,22 @@ class Ledger(Protocol):
         """In the same store."""
         ...
 
+    @property
+    def deliveries(self) -> Deliveries: ...
+
     async def probe(self) -> None:
         """Raise LedgerUnreachable unless a durable write works; creates the schema where it is missing."""
         ...
 
     # accounts
-    async def open_account(self, account: AccountId, cap: Nano, parent: AccountId | None = None) -> None:
-        """Create; an account that exists keeps its cap and its parent."""
+    async def open_account(self, account: AccountId, cap: Nano, *parents: AccountId) -> None:
+        """Create; an account that exists keeps its cap and its parents."""
+        ...
+
+    async def open_period(self, account: AccountId, cap: Nano, carry: Nano) -> None:
+        """Create `FAMILY:PERIOD`. Up to `carry` of what the latest period of that family before it has left, beyond
+        what its jobs that are not closed may still spend, moves from that cap to this one, in the same transaction.
+        An account that exists keeps its cap. Names of a family's periods sort as the periods do."""
         ...
 
     async def raise_cap(self, account: AccountId, by: Nano) -> None: ...

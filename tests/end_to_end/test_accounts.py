@@ -30,8 +30,8 @@ def spec_of(place: Tierwise, name: str, **budget: Any) -> str:
     return write_spec(place, spec)
 
 
-def accounts(place: Tierwise, *names: str) -> list[tuple[int, str | None]]:
-    """Cap in USD and parent."""
+def accounts(place: Tierwise, *names: str) -> list[tuple[int, tuple[str, ...]]]:
+    """Cap in USD and parents."""
 
     async def read() -> list[Account | None]:
         ledger = open_ledger(place.ledger_url(), clock=now_ms)
@@ -39,7 +39,7 @@ def accounts(place: Tierwise, *names: str) -> list[tuple[int, str | None]]:
         await ledger.close()
         return found
 
-    return [(each.cap // USD, each.parent) for each in asyncio.run(read()) if each is not None]
+    return [(each.cap // USD, each.parents) for each in asyncio.run(read()) if each is not None]
 
 
 def interrupted_submit(place: Tierwise, job: str, cap: int, parent: AccountId | None = None) -> None:
@@ -48,7 +48,7 @@ def interrupted_submit(place: Tierwise, job: str, cap: int, parent: AccountId | 
     async def submit() -> None:
         ledger = open_ledger(place.ledger_url(), clock=now_ms)
         await ledger.open_account(TEAM, Nano(1000 * USD))
-        await ledger.open_account(AccountId(f"job/{job}"), Nano(cap * USD), parent)
+        await ledger.open_account(AccountId(f"job/{job}"), Nano(cap * USD), *([parent] if parent else []))
         await ledger.close()
 
     asyncio.run(submit())
@@ -68,7 +68,7 @@ def test_the_first_job_of_an_account_gives_it_its_cap(place: Tierwise) -> None:
     tierwise(place, "run", spec_of(place, "first", account=TEAM, account_usd=20), "--job", "first")
     tierwise(place, "run", spec_of(place, "second", account=TEAM, account_usd=90), "--job", "second")
     found = accounts(place, TEAM, "job/first", "job/second")
-    assert found == [(20, None), (5, TEAM), (5, TEAM)]
+    assert found == [(20, ()), (5, (TEAM,)), (5, (TEAM,))]
 
 
 def test_a_jobs_own_account_is_nobody_elses(place: Tierwise) -> None:
@@ -86,7 +86,7 @@ def test_what_an_interrupted_submit_left_never_outlives_the_budget_said_now(
     # When the job is submitted with another budget, then it is refused, since its account would keep the old one
     said = tierwise(place, "run", spec_of(place, "again"), "--job", "again", code=2)
     assert "begun before" in said.err
-    assert accounts(place, "job/again") == [(cap, parent)]
+    assert accounts(place, "job/again") == [(cap, (parent,) if parent else ())]
 
 
 def test_an_interrupted_submit_is_done_again(place: Tierwise) -> None:

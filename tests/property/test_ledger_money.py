@@ -40,7 +40,7 @@ class Play:
     async def open(self) -> None:
         for account, (cap, parent) in TREE.items():
             await self.ledger.open_account(
-                AccountId(account), Nano(cap), None if parent is None else AccountId(parent)
+                AccountId(account), Nano(cap), *([AccountId(parent)] if parent else [])
             )
         for job in JOBS:
             await self.ledger.create_job(job, name=job, account=AccountId(job), batches=1, now=0)

@@ -10,18 +10,35 @@ from schemas.ids import AccountId, Nano
 class Accounts:
     def __init__(self) -> None:
         self._balances: dict[AccountId, Balance] = {}
-        self._parents: dict[AccountId, AccountId | None] = {}
+        self._parents: dict[AccountId, tuple[AccountId, ...]] = {}
 
     def _wake(self) -> None:
         """Money or calls moved: whoever waits may have luck now."""
         raise NotImplementedError
 
-    async def open_account(self, account: AccountId, cap: Nano, parent: AccountId | None = None) -> None:
-        if parent is not None and parent not in self._balances:
-            raise UnknownAccount(account=parent)
+    async def open_account(self, account: AccountId, cap: Nano, *parents: AccountId) -> None:
+        for parent in parents:
+            if parent not in self._balances:
+                raise UnknownAccount(account=parent)
         if account not in self._balances:
             self._balances[account] = Balance(account, min(cap, rules.MOST), 0, 0, 0)
-            self._parents[account] = parent
+            self._parents[account] = parents
+
+    async def open_period(self, account: AccountId, cap: Nano, carry: Nano) -> None:
+        if account in self._balances:
+            return
+        family = f"{account.rpartition(':')[0]}:"
+        earlier = [name for name in self._balances if family < name < account]
+        await self.open_account(account, cap)
+        if earlier:
+            previous = self._balances[max(earlier)]
+            moved = rules.carried(previous, self._still_spendable(previous.account), carry)
+            previous.cap -= moved
+            self._balances[account].cap += moved
+
+    def _still_spendable(self, account: AccountId) -> int:
+        """By jobs under it that are not closed."""
+        raise NotImplementedError
 
     async def raise_cap(self, account: AccountId, by: Nano) -> None:
         (balance, *_) = self._chain(account)
@@ -34,7 +51,7 @@ class Accounts:
             return None
         return Account(
             account=account,
-            parent=self._parents[account],
+            parents=self._parents[account],
             cap=Nano(balance.cap),
             spent=Nano(balance.spent),
             held=Nano(balance.held),
@@ -44,10 +61,7 @@ class Accounts:
     def _chain(self, account: AccountId) -> list[Balance]:
         if account not in self._balances:
             raise UnknownAccount(account=account)
-        chain, name = [], account
-        while True:
-            chain.append(self._balances[name])
-            parent = self._parents[name]
-            if parent is None:
-                return chain
-            name = parent
+        names = [account]
+        for name in names:  # which grows meanwhile
+            names += [each for each in self._parents[name] if each not in names]
+        return [self._balances[name] for name in names]

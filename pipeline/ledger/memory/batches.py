@@ -34,6 +34,11 @@ class Batches(Calls):
         for index in range(count):
             self._batches[(job, generation, BatchIndex(index))] = Batch(published_at=now)
 
+    def _still_spendable(self, account: AccountId) -> int:
+        under = [row.account for row in self._jobs.values() if row.state != "closed"]
+        open_ = [self._balances[name] for name in under if account in self._parents[name]]
+        return sum(each.cap - each.spent for each in open_)
+
     async def job(self, job: JobId) -> JobRow | None:
         return self._jobs.get(job)
 

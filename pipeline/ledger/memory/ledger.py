@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from pipeline.ledger import pacing
+from pipeline.ledger.memory.deliveries import MemoryDeliveries
 from pipeline.ledger.memory.schedules import MemorySchedules
 from pipeline.ledger.memory.shares import Shares
 from pipeline.ledger.rules import RECENT_MS, is_taken
@@ -29,6 +30,7 @@ class MemoryLedger(Shares):
 
     def __init__(self, url: str = "memory://", clock: Callable[[], int] = wall_clock) -> None:
         super().__init__(url, clock)
+        self.deliveries = MemoryDeliveries()
         self.schedules = MemorySchedules()
         self._named: dict[str, _Named] = {}
         self._upstreams: dict[str, Pacing] = {}

@@ -22,8 +22,8 @@ class Shares(Batches):
         row, found = self._jobs.get(lease.job), self._leased(lease)
         if row is None or row.generation != lease.generation or found is None or found.committed:
             return None
-        free = min(balance.cap - balance.spent for balance in self._chain(want.account))
-        share = division.divide(want, row.stop, free, self._others(lease, now))
+        free, tightest = min((each.cap - each.spent, each.account) for each in self._chain(want.account))
+        share = division.divide(want, row.stop, free, tightest, self._others(lease, now))
         place = (lease.job, lease.generation, lease.batch)
         self._shares[(place, lease.fence)] = division.entry(want, share)
         return share

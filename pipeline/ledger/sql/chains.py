@@ -1,4 +1,4 @@
-"""Which accounts a hold must fit in, from the account itself to the root."""
+"""Which accounts a hold must fit in: the account itself, its parents, theirs."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -6,7 +6,9 @@ from pipeline.ledger.errors import UnknownAccount
 from schemas.ids import AccountId
 
 Chain = tuple[AccountId, ...]
-Parent = Callable[[str], Sequence[str | None] | None]  # the parent of an account; None: no such account
+Parent = Callable[
+    [str], Sequence[str | None] | None
+]  # an account's parents in one column; None: no such account
 
 
 class Chains:
@@ -24,10 +26,15 @@ class Chains:
 
 
 def _ancestors(parent: Parent, account: str) -> Iterable[AccountId]:
-    name: str | None = account
-    while name is not None:
+    names = [AccountId(account)]
+    for name in names:  # which grows meanwhile
         row = parent(name)
         if row is None:
             raise UnknownAccount(account=name)
-        yield AccountId(name)
-        name = row[0]
+        names += [each for each in parents_in(row[0]) if each not in names]
+    return names
+
+
+def parents_in(column: str | None) -> tuple[AccountId, ...]:
+    """As `accounts.parent` holds them."""
+    return tuple(map(AccountId, (column or "").split()))

@@ -23,6 +23,7 @@ from pipeline.ledger.sql import (
 )
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.connection import Transactions
+from pipeline.ledger.sql.deliveries import SqlDeliveries
 from pipeline.ledger.sql.postgresql import PostgresStore
 from pipeline.ledger.sql.schedules import SqlSchedules
 from pipeline.ledger.sql.sqlite import SqliteStore
@@ -103,6 +104,7 @@ class SqlLedger:
         self._chains = Chains()
         self._reads = Transactions(store, self._chains, patience_s=patience_s, reading=True)
         self._reader = ThreadPoolExecutor(1, "ledger-reader")
+        self.deliveries = SqlDeliveries(self._write, self._read)
         self.schedules = SqlSchedules(self._write, self._read)
         self._prepared = False
         self._closed = False
@@ -134,8 +136,11 @@ class SqlLedger:
     async def probe(self) -> None:
         await self._write(named.touch)
 
-    async def open_account(self, account: AccountId, cap: Nano, parent: AccountId | None = None) -> None:
-        await self._write(lambda tx: money.open_account(tx, account, cap, parent))
+    async def open_account(self, account: AccountId, cap: Nano, *parents: AccountId) -> None:
+        await self._write(lambda tx: money.open_account(tx, account, cap, parents))
+
+    async def open_period(self, account: AccountId, cap: Nano, carry: Nano) -> None:
+        await self._write(lambda tx: money.open_period(tx, account, cap, carry))
 
     async def raise_cap(self, account: AccountId, by: Nano) -> None:
         await self._write(lambda tx: money.raise_cap(tx, account, by), wakes=True, repeatable=False)

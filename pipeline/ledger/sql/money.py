@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, select, update
+from sqlalchemy import ColumnElement, Select, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.ledger.errors import UnknownAccount
-from pipeline.ledger.rules import MOST, Balance
-from pipeline.ledger.sql.chains import Chains
+from pipeline.ledger.rules import MOST, Balance, carried
+from pipeline.ledger.sql.chains import Chains, parents_in
 from pipeline.ledger.sql.store import Tx
-from pipeline.ledger.sql.tables import accounts, calls
+from pipeline.ledger.sql.tables import accounts, calls, jobs
 from pipeline.ports.ledger import Account
 from schemas.ids import AccountId, Nano
 
@@ -41,13 +41,39 @@ def parent_of(tx: Tx, account: str) -> Sequence[str | None] | None:
     return None if row is None else (row[0],)
 
 
-def open_account(tx: Tx, account: AccountId, cap: Nano, parent: AccountId | None) -> None:
-    """Raises UnknownAccount when the parent is not there."""
-    if parent is not None and read_account(tx, parent) is None:
-        raise UnknownAccount(account=parent)
-    row = {"account": account, "parent": parent, "cap": min(cap, MOST)}
+def open_account(tx: Tx, account: AccountId, cap: Nano, parents: Sequence[AccountId] = ()) -> bool:
+    """Whether it is new. Raises UnknownAccount when a parent is not there."""
+    for parent in parents:
+        if read_account(tx, parent) is None:
+            raise UnknownAccount(account=parent)
+    row = {"account": account, "parent": " ".join(parents) or None, "cap": min(cap, MOST)}
     dialect: Any = postgresql if tx.postgresql else sqlite
-    tx.run(dialect.insert(accounts).values(row).on_conflict_do_nothing())
+    insert = dialect.insert(accounts).values(row).on_conflict_do_nothing()
+    return tx.run(insert.returning(accounts.c.account)).first() is not None
+
+
+def open_period(tx: Tx, account: AccountId, cap: Nano, carry: Nano) -> None:
+    if not open_account(tx, account, cap):
+        return
+    name: Any = accounts.c.account.collate("C") if tx.postgresql else accounts.c.account
+    family = f"{account.rpartition(':')[0]}:"
+    before = select(accounts.c.account).where(name > family, name < account).order_by(name.desc()).limit(1)
+    previous = tx.run(before).scalar()
+    if previous is None:
+        return
+    balance = lock_balances(tx, [previous])[previous]
+    moved = carried(balance, _still_spendable(tx, previous), carry)
+    for each, by in ((previous, -moved), (account, moved)):
+        tx.run(update(accounts).where(accounts.c.account == each).values(cap=accounts.c.cap + by))
+
+
+def _still_spendable(tx: Tx, account: str) -> int:
+    """By jobs under it that are not closed."""
+    among = (literal(" ") + accounts.c.parent + " ").contains(f" {account} ", autoescape=True)
+    query = select(func.sum(accounts.c.cap - accounts.c.spent)).join(
+        jobs, jobs.c.account == accounts.c.account
+    )
+    return int(tx.run(query.where(among, jobs.c.state != "closed")).scalar() or 0)
 
 
 def raise_cap(tx: Tx, account: AccountId, by: Nano) -> None:
@@ -59,7 +85,10 @@ def raise_cap(tx: Tx, account: AccountId, by: Nano) -> None:
 
 def read_account(tx: Tx, account: AccountId) -> Account | None:
     row = tx.run(select(accounts).where(accounts.c.account == account)).first()
-    return None if row is None else Account(**row._mapping)
+    if row is None:
+        return None
+    values = dict(row._mapping)
+    return Account(parents=parents_in(values.pop("parent")), **values)
 
 
 def held_calls(*conditions: ColumnElement[bool]) -> Select[Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, case, func, or_, select, text
+from sqlalchemy import Select, case, func, literal, or_, select, text
 
 from pipeline.ledger.rules import RECENT_MS
 from pipeline.ledger.sql.store import Tx
@@ -70,9 +70,8 @@ def _watched(now: int) -> Select[Any]:
         .where(accounts.c.account.in_(recent))
         .cte(recursive=True)
     )
-    chain = chain.union(
-        select(accounts.c.account, accounts.c.parent).join(chain, accounts.c.account == chain.c.parent)
-    )
+    above = (literal(" ") + chain.c.parent + " ").contains(literal(" ") + accounts.c.account + " ")
+    chain = chain.union(select(accounts.c.account, accounts.c.parent).join(chain, above))
     over = accounts.c.spent + accounts.c.held > accounts.c.cap
     return (
         select(accounts)

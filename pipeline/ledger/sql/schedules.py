@@ -1,23 +1,15 @@
 """Schedules in the ledger's database."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pipeline.ledger.sql.store import Tx
+from pipeline.ledger.sql.store import Run, Tx
 from pipeline.ledger.sql.tables import occurrences, schedules
 from pipeline.ports.schedules import Occurrence, OccurrenceState, ScheduleRow
-
-T = TypeVar("T")
-
-
-class Run(Protocol):
-    """A transaction of the ledger's."""
-
-    def __call__(self, work: Callable[[Tx], T], /) -> Awaitable[T]: ...
 
 
 class SqlSchedules:

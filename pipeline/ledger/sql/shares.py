@@ -21,8 +21,12 @@ _BATCH = tuple(batches.c[name] == bindparam(f"the_{name}") for name in _KEY)
 _IS_HELD = select(batches.c.batch).where(
     *_BATCH, batches.c.fence == bindparam("the_fence"), batches.c.committed == 0
 )
-_FREE = select(func.min(accounts.c.cap - accounts.c.spent)).where(
-    accounts.c.account.in_(bindparam("chain", expanding=True))
+_LEFT = accounts.c.cap - accounts.c.spent
+_TIGHTEST = (
+    select(accounts.c.account, _LEFT)
+    .where(accounts.c.account.in_(bindparam("chain", expanding=True)))
+    .order_by(_LEFT, accounts.c.account)
+    .limit(1)
 )
 _COMING = or_(shares.c.fence.is_(None), batches.c.lease_until <= bindparam("now"))
 _OTHERS = (
@@ -54,9 +58,11 @@ def divide(tx: Tx, chains: Chains, want: Want, now: int) -> Share | None:
     if row is None or row.generation != lease.generation or tx.run(_IS_HELD, place).first() is None:
         return None
     chain = chains.of(partial(parent_of, tx), want.account)
-    free = int(tx.run(_FREE, {"chain": chain}).scalar_one())
+    least: Any = tx.run(_TIGHTEST, {"chain": chain}).one()
     coming, wants, purses = map(int, tx.run(_OTHERS, {**place, "now": now}).one())
-    share = division.divide(want, row.stop, free, Others(coming=coming, wants=wants, purses=purses))
+    share = division.divide(
+        want, row.stop, int(least[1]), least[0], Others(coming=coming, wants=wants, purses=purses)
+    )
     _note(tx, want, share)
     return share
 

@@ -1,14 +1,16 @@
 """What differs between the databases: how to connect, how to lock, which dialect to write."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable
 
 from pipeline.ledger.sql.chains import Chains
 from pipeline.ledger.sql.hot import Hot
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -61,6 +63,12 @@ class Tx:
             return
         for number in sorted({lock_number(self._scope, job) for job in jobs}):
             self.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (number,))
+
+
+class Run(Protocol):
+    """Runs work in a transaction of the ledger's."""
+
+    def __call__(self, work: Callable[[Tx], T], /) -> Awaitable[T]: ...
 
 
 def lock_number(scope: str, job: str) -> int:

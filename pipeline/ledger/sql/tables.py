@@ -29,7 +29,7 @@ accounts = Table(
     "accounts",
     metadata,
     Column("account", Text, primary_key=True),
-    Column("parent", Text),
+    Column("parent", Text),  # several: with spaces between
     _number("cap"),
     _number("spent", "0"),  # settled and presumed
     _number("held", "0"),
@@ -198,4 +198,28 @@ occurrences = Table(
     _number("seen_at"),
     PrimaryKeyConstraint("schedule", "scheduled_at"),
 )
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _words("job"),
+    _number("generation"),
+    _words("url"),
+    _words("secret_env"),
+    _words("message"),
+    _words("body"),  # JSON
+    _number("created_at"),
+    _words("state"),  # waiting, delivered, given_up
+    _number("attempts"),
+    _number("next_at"),
+    _words("note"),
+    PrimaryKeyConstraint("job", "generation"),
+)
+Index(
+    "deliveries_waiting",
+    deliveries.c.next_at,
+    sqlite_where=text("state = 'waiting'"),
+    postgresql_where=text("state = 'waiting'"),
+)
+
 schema_version = Table("schema_version", metadata, _number("version"))  # one row

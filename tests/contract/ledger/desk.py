@@ -35,7 +35,7 @@ class Desk:
     drawn: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def open(self, cap: float = 5.0, batches: int = 3, parent: AccountId | None = None) -> "Desk":
-        await self.ledger.open_account(self.account, nano(cap), parent)
+        await self.ledger.open_account(self.account, nano(cap), *([parent] if parent else []))
         await self.ledger.create_job(
             self.job, name="mails", account=self.account, batches=batches, now=self.now
         )

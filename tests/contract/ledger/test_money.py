@@ -190,7 +190,7 @@ async def test_whatever_a_call_is_for_it_is_paid_from_the_same_cap(desk: Desk, p
 
 
 async def test_an_account_keeps_its_cap_and_its_parent(ledger: Ledger, desk: Desk) -> None:
-    await ledger.open_account(desk.account, nano(99.0), None)
+    await ledger.open_account(desk.account, nano(99.0))
     row = await ledger.account(desk.account)
     assert row is not None
     assert row.cap == nano(5.0)

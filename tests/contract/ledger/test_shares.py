@@ -59,7 +59,9 @@ async def test_who_asks_again_waits_for_those_who_never_asked(desk: Desk) -> Non
     await ask(desk, leases[0])
     await ask(desk, leases[1])
     # While a batch is still to come, there is nothing more, and no reason to wait
-    assert await ask(desk, leases[0], again=True) == Share(amount=Nano(0), later=False, free=nano(5.0))
+    assert await ask(desk, leases[0], again=True) == Share(
+        amount=Nano(0), later=False, free=nano(5.0), tightest=desk.account
+    )
     # Once all have had their part, what was given back is divided again
     await ask(desk, leases[2], most=0.5)
     share = await ask(desk, leases[1], again=True, most=9.0)
@@ -85,7 +87,7 @@ async def test_no_share_helps_where_the_smallest_hold_does_not_fit(desk: Desk) -
     for lease in leases:
         await ask(desk, lease)
     assert await ask(desk, leases[0], again=True, least=0.1, hold=6.0) == Share(
-        amount=Nano(0), later=False, free=nano(5.0)
+        amount=Nano(0), later=False, free=nano(5.0), tightest=desk.account
     )
 
 
