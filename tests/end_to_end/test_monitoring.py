@@ -2,31 +2,29 @@
 
 import json
 import socket
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from pipeline.meters import METRICS
+from tests.catalogue import catalogue
 from tests.end_to_end.command import Tierwise, workers
 from tests.end_to_end.conftest import write_spec
 from tests.end_to_end.inside import tierwise
+from tests.end_to_end.listen import fetch, free_port, wait_for
 from tests.faults.herd import brokered
 from tests.jobs import write_documents
 from tests.services import RABBITMQ, broker_queue
 from tests.upstream.client import start_upstream
 from tests.upstream.config import config_from
 
-T = TypeVar("T")
 ROWS = 60
 PRICES = {"small": {"input": "1", "output": "4"}, "large": {"input": "10", "output": "40"}}
 SCRIPT = ("rate_limited", "cut_after", "truncated")  # what becomes of the first requests
@@ -48,33 +46,6 @@ class Seen:
             for sample in self.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port: int = opened.getsockname()[1]
-        return port
-
-
-def wait_for(look: Callable[[], T | None], what: str, timeout: float = 120) -> T:
-    end = time.monotonic() + timeout
-    while (found := look()) is None:
-        assert time.monotonic() < end, f"{what}: not within {timeout:.0f} s"
-        time.sleep(0.2)
-    return found
-
-
-def fetch(url: str) -> tuple[int, str]:
-    """Status and body; 0 where nobody listens."""
-    try:
-        with urllib.request.urlopen(url, timeout=30) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
 
 
 def spec_of(place: Tierwise, url: str) -> str:
@@ -191,6 +162,13 @@ def test_the_ledger_as_any_worker_shows_it(seen: Seen) -> None:
 def test_every_metric_is_declared_and_none_carries_an_id_that_grows_without_end(seen: Seen) -> None:
     for name, metric in METRICS.items():
         assert seen.types[name.removesuffix("_total") if metric.kind == "counter" else name] == metric.kind
+    families = {
+        name.removesuffix("_total")
+        for name in catalogue()
+        if not name.endswith(("_bucket", "_sum", "_count"))
+    }
+    assert families <= seen.types.keys()
+    assert {sample.name for sample in seen.samples} <= catalogue().keys()
     assert not [sample for sample in seen.samples if {"job", "batch", "query_id"} & sample.labels.keys()]
     assert {sample.name for sample in seen.samples if "job_id" in sample.labels} == set()  # no job is open
 

@@ -73,7 +73,8 @@ def _watched(now: int) -> Select[Any]:
     chain = chain.union(
         select(accounts.c.account, accounts.c.parent).join(chain, accounts.c.account == chain.c.parent)
     )
-    over = accounts.c.spent + accounts.c.held > accounts.c.cap
+    halted = select(jobs.c.account).where(jobs.c.stop == "over_hold")
+    over = (accounts.c.spent + accounts.c.held > accounts.c.cap) & accounts.c.account.not_in(halted)
     return (
         select(accounts)
         .where(or_(accounts.c.account.in_(select(chain.c.account)), over))
