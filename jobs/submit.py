@@ -66,11 +66,14 @@ async def _submit(
         raise SpecError(str(path), [problem])
     probe_broker(app, settings.broker)
     async with services_of(settings) as services:
-        pinned = await create_job(services, prepared, job, limit)
-    say_aside(pinned)
-    use = prepared.spec.quality
-    first = pinned.batches - 1 if use and use.asks else 0  # the audit, before all others
-    Dispatch(app).batches(pinned.job, Generation(1), map(BatchIndex, range(first, pinned.batches)))
+        with services.tracer.span("submit") as span:
+            pinned = await create_job(services, prepared, job, limit)
+            say_aside(pinned)
+            use = prepared.spec.quality
+            first = pinned.batches - 1 if use and use.asks else 0  # the audit, before all others
+            published = map(BatchIndex, range(first, pinned.batches))
+            Dispatch(app, services.tracer).batches(pinned.job, Generation(1), published)
+            span.set(job=pinned.job, batches=pinned.batches, queries=pinned.queries)
     return {
         "job": pinned.job, "queries": pinned.queries, "rejected": pinned.rejected, "batches": pinned.batches
     }  # fmt: skip

@@ -54,7 +54,8 @@ async def close_generation(work: Work, generation: Generation) -> bool:
         return False
     keeping = asyncio.create_task(_keep(work, name, fence))
     try:
-        with about(job=work.job, generation=generation):
+        place: dict[str, str | int] = {"job": work.job, "generation": generation}
+        with about(**place), work.services.tracer.span("close", **place):
             return await _close(work, row, generation)
     finally:
         keeping.cancel()

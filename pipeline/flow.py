@@ -32,7 +32,7 @@ from pipeline.copies import copied_or_asked
 from pipeline.drawn import read_drawn
 from pipeline.encode import encoded
 from pipeline.logs import ONCE, QUERY, about
-from pipeline.ports.ledger import JobRow
+from pipeline.ports.ledger import CallRow, JobRow
 from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
 from pipeline.ruling import Ruling, ready_batches
 from pipeline.shortage import purse_of, usd_per_query
@@ -58,8 +58,11 @@ async def take_batch(
     work: Work, generation: Generation, batch: BatchIndex, progress: Progress | None = None
 ) -> tuple[Taken, int | None]:
     """Run a batch if it is ours to run. Returns what became of it and, when it was committed, how many are left."""
-    with about(job=work.job, generation=generation, batch=batch):
-        return await _take(work, generation, batch, progress)
+    place: dict[str, str | int] = {"job": work.job, "generation": generation, "batch": batch}
+    with about(**place), work.services.tracer.span("batch", **place) as span:
+        taken, left = await _take(work, generation, batch, progress)
+        span.set(taken=taken)
+    return taken, left
 
 
 async def _take(
@@ -180,11 +183,15 @@ def _unplanned(work: Work, query: Query, ruling: Ruling) -> Result:
 async def _answer(
     work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress | None
 ) -> tuple[list[Result], list[OffLedger]]:
-    assigned, off_ledger = await _categorise(work, caller, queries)
-    queries, reused = await encoded(work, caller, lease, queries, assigned)
+    span = work.services.tracer.span
+    with span("taxonomy", queries=len(queries)):
+        assigned, off_ledger = await _categorise(work, caller, queries)
+    with span("encode"):
+        queries, reused = await encoded(work, caller, lease, queries, assigned)
     off_ledger += reused
-    policy = await work.policy_at(lease.generation, lease.pin.policy_version)
-    plans = await asyncio.to_thread(policy.plan, queries, assigned, lease.pin)
+    with span("plan", policy_version=lease.pin.policy_version):
+        policy = await work.policy_at(lease.generation, lease.pin.policy_version)
+        plans = await asyncio.to_thread(policy.plan, queries, assigned, lease.pin)
     if work.past is not None:
         queries = await asyncio.to_thread(work.past.with_examples, queries, work.spec.history.examples)
 
@@ -194,9 +201,13 @@ async def _answer(
         async with purse_of(work, lease, caller, asked, planned) as purse:
             return await _walk_all(work, caller, asked, placed, planned, off_ledger, progress, purse)
 
-    if work.spec.history.near_duplicates is None:
-        return await ask(range(len(queries))), off_ledger
-    results, copies = await copied_or_asked(work, queries, assigned, plans, ask, progress)
+    copies: list[OffLedger] = []
+    with span("walk", queries=len(queries)) as walking:
+        if work.spec.history.near_duplicates is None:
+            results = await ask(range(len(queries)))
+        else:
+            results, copies = await copied_or_asked(work, queries, assigned, plans, ask, progress)
+        walking.set(**Counter(str(result.status) for result in results))
     return results, [*off_ledger, *copies]
 
 
@@ -355,6 +366,13 @@ async def _commit(work: Work, lease: Lease, done: Done) -> Commit:
     """Write the parts, then create the commit point: the first one wins, a loser's parts are swept."""
     services = work.services
     calls = await services.ledger.calls(lease.job, lease.generation, lease.batch)
+    services.tracer.calls(calls, {tier.name: tier.provider for tier in work.spec.tiers})
+    with services.tracer.span("commit", calls=len(calls)):
+        return await _write(work, lease, done, calls)
+
+
+async def _write(work: Work, lease: Lease, done: Done, calls: Sequence[CallRow]) -> Commit:
+    services = work.services
     tables = batch_tables(work.manifest, lease, done.results, done.off_ledger, calls, done.audited)
     keys = {name: lake.part(name, lease.job, lease.generation, lease.batch, lease.fence) for name in tables}
     await asyncio.gather(*(write_part(services.storage, keys[name], table) for name, table in tables.items()))

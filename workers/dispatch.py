@@ -4,20 +4,24 @@ from collections.abc import Iterable
 
 from celery import Celery
 
+from pipeline.trace import UNTRACED, Tracer
 from schemas.ids import BatchIndex, Generation, JobId
 from workers.app import BATCH_TASK, CLOSE_TASK
 
 
 class Dispatch:
-    """Messages may be lost, doubled or late: leases and commits make that harmless."""
+    """Messages may be lost, doubled or late: leases and commits make that harmless. A trace goes on in them."""
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    def __init__(self, app: Celery, tracer: Tracer = UNTRACED) -> None:
+        self._app, self._tracer = app, tracer
 
     def batches(self, job: JobId, generation: Generation, batches: Iterable[BatchIndex]) -> None:
+        headers = self._tracer.headers()
         with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
             for batch in batches:
-                self._app.send_task(BATCH_TASK, args=[job, generation, batch], producer=producer)
+                self._app.send_task(
+                    BATCH_TASK, args=[job, generation, batch], producer=producer, headers=headers
+                )
 
     def close(self, job: JobId, generation: Generation) -> None:
-        self._app.send_task(CLOSE_TASK, args=[job, generation])
+        self._app.send_task(CLOSE_TASK, args=[job, generation], headers=self._tracer.headers())

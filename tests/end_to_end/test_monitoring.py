@@ -2,9 +2,9 @@
 
 import json
 import socket
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tests.end_to_end.command import Tierwise, workers
 from tests.end_to_end.conftest import write_spec
 from tests.end_to_end.inside import tierwise
 from tests.end_to_end.listen import fetch, free_port, wait_for
+from tests.end_to_end.otlp import Span, collector
 from tests.faults.herd import brokered
 from tests.jobs import write_documents
 from tests.services import RABBITMQ, broker_queue
@@ -38,6 +39,7 @@ class Seen:
     samples: list[Sample]
     types: dict[str, str]  # of each family
     lines: list[dict[str, Any]]  # of the log
+    spans: list[Span]
 
     def value(self, name: str, **labels: str) -> float:
         """The sum of the samples of this name that carry these labels."""
@@ -79,7 +81,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         "accuracy": {f"{model}-1": 0.9 for model in PRICES},
         "prices": {f"{model}-1": price for model, price in PRICES.items()},
     }  # fmt: skip
-    with brokered(folder, LOG="json") as place, start_upstream(config_from(upstream)) as served:
+    with (
+        brokered(folder, LOG="json", TRACE_CALLS="1") as plain,
+        start_upstream(config_from(upstream)) as served,
+        collector() as (spans, url),
+    ):
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_SERVICE_NAME": "watched"}
+        place = replace(plain, settings=plain.settings | otel)
         with workers(place, 1, "--processes", "2", "--metrics-port", str(port)):
             healthy = f"http://127.0.0.1:{port}/healthz"
             wait_for(lambda: fetch(healthy)[0] == 200 or None, "both processes are up")
@@ -91,6 +99,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             place=place,
             samples=[sample for family in families for sample in family.samples],
             types={family.name: family.type for family in families},
+            spans=spans,
             lines=[json.loads(line) for line in (folder / "workers.log").read_text("utf-8").splitlines()],
         )
 
@@ -201,6 +210,44 @@ def test_trouble_is_said_once_with_its_batch(seen: Seen) -> None:
     (presumed,) = [line for line in warnings if "unknown outcome" in line["message"]]
     assert limited["job"] == presumed["job"] == "j"
     assert presumed["batch"] in range(3)
+
+
+def test_a_job_is_one_trace_from_submit_to_close(seen: Seen) -> None:
+    # Given the spans of all processes, by name
+    named: dict[str, list[Span]] = defaultdict(list)
+    for span in seen.spans:
+        named[span.name].append(span)
+    assert {span.service for span in seen.spans} == {"watched"}
+    # Then they are one trace: batches and closing belong to the submit, the steps of a batch to their batch
+    assert len({span.trace for span in seen.spans}) == 1
+    (submit,) = named["submit"]
+    assert submit.parent == ""
+    assert {span.parent for span in [*named["batch"], *named["close"]]} == {submit.id}
+    batches = {span.id for span in named["batch"]}
+    for step in ("taxonomy", "encode", "plan", "walk", "commit"):
+        assert {span.parent for span in named[step]} == batches, step
+    assert {span.attributes["tierwise.job"] for span in named["batch"]} == {"j"}
+    assert sum(int(span.attributes["tierwise.answered"]) for span in named["walk"]) == ROWS
+    # and lines of the log name it
+    done = [line for line in seen.lines if line["message"].endswith(": committed")]
+    assert {line["trace_id"] for line in done} == {submit.trace}
+
+
+def test_calls_are_spans_by_the_conventions_for_generative_ai(seen: Seen) -> None:
+    calls = [span for span in seen.spans if "gen_ai.request.model" in span.attributes]
+    rows = seen.place.rows(
+        "SELECT call_id, model, outcome, input_tokens, output_tokens, latency_ms FROM calls"
+    )
+    told = {span.attributes["tierwise.call_id"]: span for span in calls}
+    assert len(told) == len(calls) == len(rows)
+    for row in rows:
+        span = told[row["call_id"]]
+        assert span.name == f"chat {row['model']}"
+        assert span.attributes["gen_ai.provider.name"] == "openai"
+        assert span.attributes["gen_ai.usage.input_tokens"] == row["input_tokens"]
+        assert span.attributes["gen_ai.usage.output_tokens"] == row["output_tokens"]
+        assert span.attributes.get("error.type", "ok") == row["outcome"]
+        assert span.milliseconds == row["latency_ms"]
 
 
 def test_a_port_that_is_taken_is_said_before_any_process_begins(tmp_path: Path) -> None:
