@@ -20,8 +20,17 @@ class Dispatch:
         with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
             for batch in batches:
                 self._app.send_task(
-                    BATCH_TASK, args=[job, generation, batch], producer=producer, headers=headers
+                    BATCH_TASK,
+                    args=[job, generation, batch],
+                    argsrepr=f"{job}, generation {generation}, batch {batch}",
+                    producer=producer,
+                    headers=headers,
                 )
 
     def close(self, job: JobId, generation: Generation) -> None:
-        self._app.send_task(CLOSE_TASK, args=[job, generation], headers=self._tracer.headers())
+        self._app.send_task(
+            CLOSE_TASK,
+            args=[job, generation],
+            argsrepr=f"{job}, generation {generation}",
+            headers=self._tracer.headers(),
+        )
