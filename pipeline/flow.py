@@ -11,8 +11,7 @@ import asyncio
 import io
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Literal, TypeVar
@@ -24,15 +23,16 @@ from msgspec.structs import replace
 from pipeline.audit import AuditCaller, give_up_audit, hold_audit
 from pipeline.batch_log import say_committed, say_trouble
 from pipeline.cascade.call import Caller
-from pipeline.cascade.holder import CONCERNS_THE_BATCH, Stopped, Yielded
+from pipeline.cascade.holder import CONCERNS_THE_BATCH, Yielded
 from pipeline.cascade.purse import Purse
 from pipeline.cascade.rung import Rung
 from pipeline.cascade.walk import missed_a_tier, walk
 from pipeline.copies import copied_or_asked
 from pipeline.drawn import read_drawn
 from pipeline.encode import encoded
+from pipeline.heartbeat import heartbeat
 from pipeline.logs import ONCE, QUERY, about
-from pipeline.ports.ledger import CallRow, JobRow
+from pipeline.ports.ledger import CallRow
 from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
 from pipeline.ruling import Ruling, ready_batches
 from pipeline.shortage import purse_of, usd_per_query
@@ -44,7 +44,7 @@ from pipeline.taxonomy.tree import ROOT
 from pipeline.together import together
 from pipeline.work import Progress, Work
 from schemas import lake
-from schemas.errors import LakeUnreachable, LeaseLost, LedgerUnreachable, NoSuchObject
+from schemas.errors import LakeUnreachable, LeaseLost, NoSuchObject
 from schemas.ids import BatchIndex, Generation
 from schemas.records import Assignment, Commit, Lease, Pin, Plan, Query, Result, Status
 
@@ -121,7 +121,7 @@ async def run_batch(work: Work, lease: Lease, since: int, progress: Progress | N
     queries = read_documents(pq.ParquetFile(io.BytesIO(data)).read())
     audits = work.spec.quality is not None and not queries
     caller = _caller(work, lease, since, AuditCaller if audits else Caller)
-    async with _heartbeat(work, lease, caller):
+    async with heartbeat(work, lease, caller):
         try:
             done = await _run(work, lease, caller, queries, progress)
         except Yielded:
@@ -404,36 +404,3 @@ async def _has_commit(work: Work, lease: Lease) -> bool:
     except NoSuchObject:
         return False
     return True
-
-
-@asynccontextmanager
-async def _heartbeat(work: Work, lease: Lease, caller: Caller) -> AsyncIterator[None]:
-    """Renews the lease at a third of its length; ends the batch's spending when it is lost or its time is up.
-
-    What is in flight when the time is up is still waited for, so the lease is kept until the block ends: its
-    next holder would presume those calls and pay for them again."""
-    timing = work.services.timing
-    ends_at = work.services.clock() + timing.batch
-
-    async def beat() -> None:
-        renewed: Lease | JobRow | None = lease
-        while renewed is not None:
-            await asyncio.sleep(timing.lease / 3000)
-            now = work.services.clock()
-            try:
-                renewed = await work.services.ledger.renew(lease, now, timing.lease)
-                caller.lease_until = now + timing.lease if renewed else 0
-            except LedgerUnreachable as error:
-                log.warning("the lease of batch %s of %s was not renewed: %s", lease.batch, lease.job, error)
-            caller.time_is_up = renewed is None or work.services.clock() >= ends_at
-            if caller.time_is_up:
-                caller.end_waits(Yielded())
-            elif isinstance(renewed, JobRow) and renewed.stop:
-                caller.end_waits(Stopped(renewed.stop))
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)

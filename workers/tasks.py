@@ -70,11 +70,11 @@ async def run_batch(
     async with process.work(job) as work:
         with process.gauge.batch() if process.gauge else nullcontext(Counted()) as counted:
             taken, left = await take_batch(work, generation, batch)
-            counted.taken = taken
+            counted.taken = "redelivered" if taken == "committed" and left is None else taken
         if left:
             await update(work, generation, left)
         waited = await _waited(work, batch) if taken == "committed" else []
-    if taken != "committed":  # that one has said so itself
+    if taken != "committed" or left is None:  # who commits has said so itself
         level = logging.WARNING if taken == "lost" else logging.INFO
         log.log(level, "batch %s/%s/%s: %s", job, generation, batch, taken)
     if taken == "yielded":
