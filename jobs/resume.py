@@ -75,6 +75,7 @@ async def _resume(
 
             ready = await services.ledger.open_batches(job, services.clock())
             ready = await ready_batches(services.storage, pinned, row, ready)
-            Dispatch(make_app(settings)).batches(job, Generation(row.generation), ready)
+            with services.tracer.span("resume", job=job):
+                Dispatch(make_app(settings), services.tracer).batches(job, Generation(row.generation), ready)
             return None, asked, allowance
         return await work_to_the_end(services, settings, job, asked, quiet=quiet), asked, allowance

@@ -63,9 +63,11 @@ async def _submit(
     check_lake(prepared.spec, settings, lake, str(path))
     probe_broker(app, settings.broker)
     async with services_of(settings) as services:
-        pinned = await create_job(services, prepared, job, limit)
-    say_aside(pinned)
-    Dispatch(app).job(pinned)
+        with services.tracer.span("submit") as span:
+            pinned = await create_job(services, prepared, job, limit)
+            say_aside(pinned)
+            Dispatch(app, services.tracer).job(pinned)
+            span.set(job=pinned.job, batches=pinned.batches, queries=pinned.queries)
     return {
         "job": pinned.job, "queries": pinned.queries, "rejected": pinned.rejected, "batches": pinned.batches
     }  # fmt: skip

@@ -22,6 +22,9 @@ def command(
     lake: Lake = None,
     ledger: Ledger = None,
     log_level: LogLevel = None,
+    events: Annotated[
+        bool | None, typer.Option("--events", help="Tell the broker of each task, so that Flower shows it.")
+    ] = None,
     metrics_port: Annotated[
         str | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics here; default: nowhere.")
     ] = None,
@@ -33,7 +36,12 @@ def command(
     from workers.app import make_app, probe_broker
 
     settings = settings_of(
-        lake, ledger, log_level=log_level, metrics_port=metrics_port, metrics_host=metrics_host
+        lake,
+        ledger,
+        log_level=log_level,
+        events="true" if events else None,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
     )
     probe_broker(make_app(settings), settings.broker)
     running: list[SpawnProcess] = []
@@ -87,12 +95,12 @@ def work(settings: Settings, threads: int, metrics: Path | None = None, number: 
     app = make_app(settings)
     register(app, Process(settings, Gauge(number, metrics) if metrics else None))
     arguments = ["worker", "--pool=threads", f"--concurrency={threads}", f"--loglevel={settings.log_level}"]
+    arguments += ["--without-gossip", "--without-mingle", "-n", _name()]
+    arguments.append("--task-events" if settings.events else "--without-heartbeat")
     if settings.log == "json":
         hush()
         arguments.insert(0, "--quiet")
-    app.worker_main(
-        [*arguments, "--without-gossip", "--without-mingle", "--without-heartbeat", "-n", _name()]
-    )
+    app.worker_main(arguments)
 
 
 def _name() -> str:

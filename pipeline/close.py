@@ -49,8 +49,9 @@ async def close_generation(work: Work, generation: Generation) -> bool:
     row = await ledger.job(work.job)
     if row is None or row.generation != generation or row.state == "closed":
         return row is not None and row.state == "closed"
+    place: dict[str, str | int] = {"job": work.job, "generation": generation}
     async with leased(work.services, f"close/{work.job}/{generation}") as mine:
-        with about(job=work.job, generation=generation):
+        with about(**place), work.services.tracer.span("close", **place):
             return mine and await _close(work, row, generation)
 
 

@@ -12,8 +12,7 @@ import dataclasses
 import io
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Literal, TypeVar
@@ -26,15 +25,16 @@ from pipeline.audit import AuditCaller, give_up_audit, hold_audit
 from pipeline.batch_log import say_committed, say_trouble
 from pipeline.cascade.bench import Judging
 from pipeline.cascade.call import Caller
-from pipeline.cascade.holder import CONCERNS_THE_BATCH, Stopped, Yielded
+from pipeline.cascade.holder import CONCERNS_THE_BATCH, Yielded
 from pipeline.cascade.purse import Purse
 from pipeline.cascade.rung import Rung
 from pipeline.cascade.walk import missed_a_tier, walk
 from pipeline.copies import copied_or_asked
 from pipeline.drawn import read_drawn
 from pipeline.encode import encoded
+from pipeline.heartbeat import heartbeat
 from pipeline.logs import ONCE, QUERY, about
-from pipeline.ports.ledger import JobRow
+from pipeline.ports.ledger import CallRow
 from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
 from pipeline.ruling import Ruling, labels_batch, ready_batches
 from pipeline.shortage import purse_of, usd_per_query
@@ -48,7 +48,7 @@ from pipeline.taxonomy.tree import ROOT
 from pipeline.together import together
 from pipeline.work import Progress, Work
 from schemas import lake
-from schemas.errors import LakeUnreachable, LeaseLost, LedgerUnreachable, NoSuchObject
+from schemas.errors import LakeUnreachable, LeaseLost, NoSuchObject
 from schemas.ids import BatchIndex, Generation
 from schemas.records import Assignment, Commit, Lease, Pin, Plan, Query, Result, Status
 
@@ -62,8 +62,11 @@ async def take_batch(
     work: Work, generation: Generation, batch: BatchIndex, progress: Progress | None = None
 ) -> tuple[Taken, int | None]:
     """Run a batch if it is ours to run. Returns what became of it and, when it was committed, how many are left."""
-    with about(job=work.job, generation=generation, batch=batch):
-        return await _take(work, generation, batch, progress)
+    place: dict[str, str | int] = {"job": work.job, "generation": generation, "batch": batch}
+    with about(**place), work.services.tracer.span("batch", **place) as span:
+        taken, left = await _take(work, generation, batch, progress)
+        span.set(taken=taken)
+    return taken, left
 
 
 async def _take(
@@ -125,7 +128,7 @@ async def run_batch(work: Work, lease: Lease, since: int, progress: Progress | N
     audits = work.spec.quality is not None and not queries
     caller = _caller(work, lease, since, AuditCaller if audits else Caller)
     count = Count(work.asking.rungs, progress)
-    async with _heartbeat(work, lease, caller), noting(work, lease, count):
+    async with heartbeat(work, lease, caller), noting(work, lease, count):
         try:
             done = await _run(work, lease, caller, queries, count.add)
         except Yielded:
@@ -212,11 +215,15 @@ def _unplanned(work: Work, query: Query, ruling: Ruling) -> Result:
 async def _answer(
     work: Work, lease: Lease, caller: Caller, queries: Sequence[Query], progress: Progress
 ) -> tuple[list[Result], list[OffLedger]]:
-    assigned, off_ledger = await _categorise(work, caller, queries)
-    queries, reused = await encoded(work, caller, lease, queries, assigned)
+    span = work.services.tracer.span
+    with span("taxonomy", queries=len(queries)):
+        assigned, off_ledger = await _categorise(work, caller, queries)
+    with span("encode"):
+        queries, reused = await encoded(work, caller, lease, queries, assigned)
     off_ledger += reused
-    policy = await work.policy_at(lease.generation, lease.pin.policy_version)
-    plans = await asyncio.to_thread(policy.plan, queries, assigned, lease.pin)
+    with span("plan", policy_version=lease.pin.policy_version):
+        policy = await work.policy_at(lease.generation, lease.pin.policy_version)
+        plans = await asyncio.to_thread(policy.plan, queries, assigned, lease.pin)
     if work.past is not None:
         queries = await asyncio.to_thread(work.past.with_examples, queries, work.spec.history.examples)
 
@@ -226,9 +233,13 @@ async def _answer(
         async with purse_of(work, lease, caller, asked, planned) as purse:
             return await _walk_all(work, caller, asked, placed, planned, off_ledger, progress, purse)
 
-    if work.spec.history.near_duplicates is None:
-        return await ask(range(len(queries))), off_ledger
-    results, copies = await copied_or_asked(work, queries, assigned, plans, ask, progress)
+    copies: list[OffLedger] = []
+    with span("walk", queries=len(queries)) as walking:
+        if work.spec.history.near_duplicates is None:
+            results = await ask(range(len(queries)))
+        else:
+            results, copies = await copied_or_asked(work, queries, assigned, plans, ask, progress)
+        walking.set(**Counter(str(result.status) for result in results))
     return results, [*off_ledger, *copies]
 
 
@@ -386,6 +397,13 @@ async def _commit(work: Work, lease: Lease, done: Done) -> Commit:
     """Write the parts, then create the commit point: the first one wins, a loser's parts are swept."""
     services = work.services
     calls = await services.ledger.calls(lease.job, lease.generation, lease.batch)
+    services.tracer.calls(calls, {tier.name: tier.provider for tier in work.spec.tiers})
+    with services.tracer.span("commit", calls=len(calls)):
+        return await _write(work, lease, done, calls)
+
+
+async def _write(work: Work, lease: Lease, done: Done, calls: Sequence[CallRow]) -> Commit:
+    services = work.services
     tables = batch_tables(work.manifest, lease, done.results, done.off_ledger, calls, done.audited)
     keys = {name: lake.part(name, lease.job, lease.generation, lease.batch, lease.fence) for name in tables}
     await asyncio.gather(*(write_part(services.storage, keys[name], table) for name, table in tables.items()))
@@ -418,36 +436,3 @@ async def _has_commit(work: Work, lease: Lease) -> bool:
     except NoSuchObject:
         return False
     return True
-
-
-@asynccontextmanager
-async def _heartbeat(work: Work, lease: Lease, caller: Caller) -> AsyncIterator[None]:
-    """Renews the lease at a third of its length; ends the batch's spending when it is lost or its time is up.
-
-    What is in flight when the time is up is still waited for, so the lease is kept until the block ends: its
-    next holder would presume those calls and pay for them again."""
-    timing = work.services.timing
-    ends_at = work.services.clock() + timing.batch
-
-    async def beat() -> None:
-        renewed: Lease | JobRow | None = lease
-        while renewed is not None:
-            await asyncio.sleep(timing.lease / 3000)
-            now = work.services.clock()
-            try:
-                renewed = await work.services.ledger.renew(lease, now, timing.lease)
-                caller.lease_until = now + timing.lease if renewed else 0
-            except LedgerUnreachable as error:
-                log.warning("the lease of batch %s of %s was not renewed: %s", lease.batch, lease.job, error)
-            caller.time_is_up = renewed is None or work.services.clock() >= ends_at
-            if caller.time_is_up:
-                caller.end_waits(Yielded())
-            elif isinstance(renewed, JobRow) and renewed.stop:
-                caller.end_waits(Stopped(renewed.stop))
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)

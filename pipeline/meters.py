@@ -70,7 +70,7 @@ METRICS = {
         "counter", ("judge",), "Answers of committed batches on which a judge could not say anything."
     ),
     "tierwise_batches_total": Metric(
-        "counter", ("outcome",), "Batches taken up: committed, yielded, lost, leased or closed elsewhere."
+        "counter", ("outcome",), "Messages taken up: committed, redelivered, leased (elsewhere), yielded, lost …"
     ),
     "tierwise_batch_seconds": Metric("histogram", (), "From lease to commit.", BATCH_S),
     "tierwise_certificates_total": Metric(

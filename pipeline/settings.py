@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     batch_minutes: float = 10
     visibility_seconds: int = 900  # Redis only: must exceed the longest batch
     batches_in_flight: int = 4  # per process
+    events: bool = False  # workers tell the broker of each task, for Flower
+    trace_calls: float = 0.01  # share of the calls that become spans, where traces are collected
     log: Form = "text"  # or json: one object a line
     log_level: Level = "info"  # or debug, warning, error
     metrics_port: int | None = None  # of a worker's Prometheus endpoint; none unless it is set

@@ -16,6 +16,7 @@ from pipeline.ports.storage import Storage
 from pipeline.providers.http import HttpClient
 from pipeline.ruling import CERTIFIED, Ruling, read_ruling
 from pipeline.taxonomy.classify import Taxonomy
+from pipeline.trace import UNTRACED, Tracer
 from schemas.ids import CallId, Generation, JobId
 from schemas.job import JobSpec
 from schemas.manifest import Manifest
@@ -46,6 +47,7 @@ class Services:
     owner: str  # names this process in leases
     timing: Timing = Timing()
     meters: Meters | None = None  # None: nobody reads them
+    tracer: Tracer = UNTRACED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

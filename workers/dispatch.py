@@ -5,16 +5,17 @@ from collections.abc import Iterable
 from celery import Celery
 
 from pipeline.ruling import audit_batch
+from pipeline.trace import UNTRACED, Tracer
 from schemas.ids import BatchIndex, Generation, JobId
 from schemas.manifest import Manifest
 from workers.app import BATCH_TASK, CLOSE_TASK
 
 
 class Dispatch:
-    """Messages may be lost, doubled or late: leases and commits make that harmless."""
+    """Messages may be lost, doubled or late: leases and commits make that harmless. A trace goes on in them."""
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    def __init__(self, app: Celery, tracer: Tracer = UNTRACED) -> None:
+        self._app, self._tracer = app, tracer
 
     def job(self, pinned: Manifest) -> None:
         """What a job begins with: the audit where it has one, before all others."""
@@ -25,9 +26,21 @@ class Dispatch:
         self.batches(pinned.job, Generation(1), first)
 
     def batches(self, job: JobId, generation: Generation, batches: Iterable[BatchIndex]) -> None:
+        headers = self._tracer.headers()
         with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
             for batch in batches:
-                self._app.send_task(BATCH_TASK, args=[job, generation, batch], producer=producer)
+                self._app.send_task(
+                    BATCH_TASK,
+                    args=[job, generation, batch],
+                    argsrepr=f"{job}, generation {generation}, batch {batch}",
+                    producer=producer,
+                    headers=headers,
+                )
 
     def close(self, job: JobId, generation: Generation) -> None:
-        self._app.send_task(CLOSE_TASK, args=[job, generation])
+        self._app.send_task(
+            CLOSE_TASK,
+            args=[job, generation],
+            argsrepr=f"{job}, generation {generation}",
+            headers=self._tracer.headers(),
+        )

@@ -29,7 +29,7 @@ from workers.gauge import read_folder
 from workers.vitals import families_of
 
 STALE_S = 30.0  # after which a process that wrote nothing is not well
-LEDGER_S = 5.0  # that a scrape waits for the ledger, and for the broker
+WAIT_S = 3.0  # of a scrape for the ledger, and for the broker; Prometheus waits ten in all
 Alive = Callable[[], Sequence[bool]]  # of each process, in the order of their numbers
 
 
@@ -45,6 +45,7 @@ class Exporter(Collector):
 
     def __init__(self, settings: Settings, folder: Path, alive: Alive) -> None:
         self._settings, self._folder, self._alive = settings, folder, alive
+        self._app = make_app(settings)
         self._ledger: Ledger | None = None
         self._scraping = threading.Lock()  # one look at the ledger at a time
 
@@ -66,7 +67,7 @@ class Exporter(Collector):
             self._ledger = open_ledger(self._settings.ledger_url(), clock=now_ms)
         try:
             before = now_ms()
-            seen = asyncio.run(asyncio.wait_for(self._ledger.overview(before), LEDGER_S))
+            seen = asyncio.run(asyncio.wait_for(self._ledger.overview(before), WAIT_S))
         except (TierwiseError, TimeoutError):
             return families_of(None, 0)
         return families_of(seen, (before + now_ms()) // 2)
@@ -76,8 +77,8 @@ class Exporter(Collector):
             "tierwise_queue_messages", "Messages that wait in the broker; none: it is out of reach."
         )
         try:
-            with make_app(self._settings).connection_for_read() as connection:
-                connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=LEDGER_S)
+            with self._app.connection_for_read() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=WAIT_S)
                 queue = connection.default_channel.queue_declare(self._settings.queue, passive=True)
                 family.add_metric([], queue.message_count)
         except Exception:  # the worker says why; an endpoint that fails would hide everything else too

@@ -78,6 +78,7 @@ class Process:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
+        self.services.tracer.close()
 
 
 def tune() -> None:

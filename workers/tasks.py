@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 from celery import Celery, Task
 from celery.signals import worker_ready, worker_shutdown
@@ -30,16 +30,23 @@ log = logging.getLogger("tierwise.worker")
 
 def register(app: Celery, process: Process) -> None:
     """Give the app its tasks, bound to this process."""
-    dispatch = Dispatch(app)
+    dispatch = Dispatch(app, process.services.tracer)
+
+    def within(task: Task, **place: object) -> ExitStack:
+        """A batch or a closing belongs to the trace that its message came from."""
+        stack = ExitStack()
+        stack.enter_context(about(**place, task_id=task.request.id))
+        stack.enter_context(process.services.tracer.within(task.request.headers or {}))
+        return stack
 
     @app.task(name=BATCH_TASK, bind=True)
     def batch(self: Task, job: str, generation: int, index: int) -> None:
-        with about(job=job, generation=generation, batch=index, task_id=self.request.id):
+        with within(self, job=job, generation=generation, batch=index):
             process.run(run_batch(process, dispatch, JobId(job), Generation(generation), BatchIndex(index)))
 
     @app.task(name=CLOSE_TASK, bind=True)
     def close(self: Task, job: str, generation: int) -> None:
-        with about(job=job, generation=generation, task_id=self.request.id):
+        with within(self, job=job, generation=generation):
             process.run(run_close(process, JobId(job), Generation(generation)))
 
     @app.task(name=SWEEP_TASK)
@@ -71,11 +78,11 @@ async def run_batch(
     async with process.work(job) as work:
         with process.gauge.batch() if process.gauge else nullcontext(Counted()) as counted:
             taken, left = await take_batch(work, generation, batch)
-            counted.taken = taken
+            counted.taken = "redelivered" if taken == "committed" and left is None else taken
         if left:
             await update(work, generation, left)
         waited = await _waited(work, batch, left) if taken == "committed" else []
-    if taken != "committed":  # that one has said so itself
+    if taken != "committed" or left is None:  # who commits has said so itself
         level = logging.WARNING if taken == "lost" else logging.INFO
         log.log(level, "batch %s/%s/%s: %s", job, generation, batch, taken)
     if taken == "yielded":

@@ -13,7 +13,9 @@ from pipeline.providers.http import HttpClient
 from pipeline.settings import Settings
 from pipeline.storage import open_storage
 from pipeline.storage.views import prepare_lake
+from pipeline.trace import UNTRACED, Tracer
 from pipeline.work import Services, Timing
+from schemas.errors import MissingExtra
 from schemas.ids import CallId
 
 
@@ -38,11 +40,24 @@ async def open_services(settings: Settings) -> Services:
         new_id=_call_ids(),
         random=random.random,
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}",
+        tracer=open_tracer(settings.trace_calls),
         timing=Timing(lease=int(settings.lease_seconds * 1000), batch=int(settings.batch_minutes * 60_000)),
     )
 
 
+def open_tracer(share: float) -> Tracer:
+    """Traces go where OpenTelemetry's environment says, if it does. Raises MissingExtra."""
+    if not {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} & os.environ.keys():
+        return UNTRACED
+    try:
+        from pipeline.otel import OtelTracer
+    except ImportError:
+        raise MissingExtra(feature="OTEL_EXPORTER_OTLP_ENDPOINT", package="'tierwise[otel]'") from None
+    return OtelTracer(share)
+
+
 async def close_services(services: Services) -> None:
+    services.tracer.close()
     await services.http.close()
     await services.ledger.close()
     await services.storage.close()

@@ -2,32 +2,32 @@
 
 import json
 import socket
-import time
-import urllib.error
-import urllib.request
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from pipeline.meters import METRICS
+from tests.catalogue import catalogue
 from tests.end_to_end.command import Tierwise, workers
 from tests.end_to_end.conftest import write_spec
+from tests.end_to_end.flower import started_flower
 from tests.end_to_end.inside import tierwise
+from tests.end_to_end.listen import fetch, free_port, wait_for
+from tests.end_to_end.otlp import Span, collector
 from tests.faults.herd import brokered
 from tests.jobs import write_documents
 from tests.services import RABBITMQ, broker_queue
 from tests.upstream.client import start_upstream
 from tests.upstream.config import config_from
 
-T = TypeVar("T")
-ROWS = 60
+JOB, ROWS = "watched-job", 60
 PRICES = {"small": {"input": "1", "output": "4"}, "large": {"input": "10", "output": "40"}}
 SCRIPT = ("rate_limited", "cut_after", "truncated")  # what becomes of the first requests
 
@@ -40,6 +40,8 @@ class Seen:
     samples: list[Sample]
     types: dict[str, str]  # of each family
     lines: list[dict[str, Any]]  # of the log
+    spans: list[Span]
+    flower: dict[str, Any]  # what its HTTP API says: workers (name -> alive) and tasks by id
 
     def value(self, name: str, **labels: str) -> float:
         """The sum of the samples of this name that carry these labels."""
@@ -48,33 +50,6 @@ class Seen:
             for sample in self.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port: int = opened.getsockname()[1]
-        return port
-
-
-def wait_for(look: Callable[[], T | None], what: str, timeout: float = 120) -> T:
-    end = time.monotonic() + timeout
-    while (found := look()) is None:
-        assert time.monotonic() < end, f"{what}: not within {timeout:.0f} s"
-        time.sleep(0.2)
-    return found
-
-
-def fetch(url: str) -> tuple[int, str]:
-    """Status and body; 0 where nobody listens."""
-    try:
-        with urllib.request.urlopen(url, timeout=30) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
 
 
 def spec_of(place: Tierwise, url: str) -> str:
@@ -108,18 +83,28 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         "accuracy": {f"{model}-1": 0.9 for model in PRICES},
         "prices": {f"{model}-1": price for model, price in PRICES.items()},
     }  # fmt: skip
-    with brokered(folder, LOG="json") as place, start_upstream(config_from(upstream)) as served:
-        with workers(place, 1, "--processes", "2", "--metrics-port", str(port)):
+    with (
+        brokered(folder, LOG="json", TRACE_CALLS="1") as plain,
+        start_upstream(config_from(upstream)) as served,
+        collector() as (spans, url),
+        started_flower(folder) as flower,
+    ):
+        otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_SERVICE_NAME": "watched"}
+        place = replace(plain, settings=plain.settings | otel)
+        with workers(place, 1, "--processes", "2", "--metrics-port", str(port), "--events"):
             healthy = f"http://127.0.0.1:{port}/healthz"
             wait_for(lambda: fetch(healthy)[0] == 200 or None, "both processes are up")
-            place.run("submit", spec_of(place, served.url), "--job", "j")
-            place.wait_closed("j")
+            place.run("submit", spec_of(place, served.url), "--job", JOB)
+            place.wait_closed(JOB)
             text = wait_for(lambda: _scrape(port), "all that was committed")
+            shown = wait_for(lambda: _shown(flower), "the events of all tasks")
         families = list(text_string_to_metric_families(text))
         yield Seen(
             place=place,
             samples=[sample for family in families for sample in family.samples],
             types={family.name: family.type for family in families},
+            spans=spans,
+            flower=shown,
             lines=[json.loads(line) for line in (folder / "workers.log").read_text("utf-8").splitlines()],
         )
 
@@ -132,6 +117,20 @@ def _scrape(port: int) -> str | None:
         line for line in text.splitlines() if line.startswith('tierwise_batches_total{outcome="committed"}')
     ]
     return text if done and float(done[0].split()[1]) == 3 else None
+
+
+def _shown(flower: str) -> dict[str, Any] | None:
+    """What Flower shows, once it has heard that each batch and the closing succeeded."""
+    seen = {
+        "workers": json.loads(fetch(f"{flower}/api/workers?status=1")[1]),
+        "tasks": json.loads(fetch(f"{flower}/api/tasks")[1]),
+    }
+    done = [task for task in seen["tasks"].values() if ours(task) and task["state"] == "SUCCESS"]
+    return seen if len({task["args"] for task in done}) == 4 else None
+
+
+def ours(task: dict[str, Any]) -> bool:
+    return str(task["args"]).startswith(f"{JOB}, ")
 
 
 def test_each_call_is_counted_once_with_its_money(seen: Seen) -> None:
@@ -177,11 +176,13 @@ def test_what_processes_are_doing(seen: Seen) -> None:
 
 
 def test_the_ledger_as_any_worker_shows_it(seen: Seen) -> None:
-    account = seen.place.money("j")
+    account = seen.place.money(JOB)
     assert seen.value("tierwise_ledger_up") == 1
-    assert seen.value("tierwise_account_spent_dollars", account="job/j") == pytest.approx(account.spent / 1e9)
-    assert seen.value("tierwise_account_cap_dollars", account="job/j") == 1
-    assert seen.value("tierwise_account_presumed_dollars", account="job/j") > 0
+    assert seen.value("tierwise_account_spent_dollars", account=f"job/{JOB}") == pytest.approx(
+        account.spent / 1e9
+    )
+    assert seen.value("tierwise_account_cap_dollars", account=f"job/{JOB}") == 1
+    assert seen.value("tierwise_account_presumed_dollars", account=f"job/{JOB}") > 0
     assert seen.value("tierwise_jobs", state="closed") == 1
     assert seen.value("tierwise_queue_messages") == 0
     assert abs(seen.value("tierwise_ledger_clock_skew_seconds")) < 60
@@ -191,6 +192,13 @@ def test_the_ledger_as_any_worker_shows_it(seen: Seen) -> None:
 def test_every_metric_is_declared_and_none_carries_an_id_that_grows_without_end(seen: Seen) -> None:
     for name, metric in METRICS.items():
         assert seen.types[name.removesuffix("_total") if metric.kind == "counter" else name] == metric.kind
+    families = {
+        name.removesuffix("_total")
+        for name in catalogue()
+        if not name.endswith(("_bucket", "_sum", "_count"))
+    }
+    assert families <= seen.types.keys()
+    assert {sample.name for sample in seen.samples} <= catalogue().keys()
     assert not [sample for sample in seen.samples if {"job", "batch", "query_id"} & sample.labels.keys()]
     assert {sample.name for sample in seen.samples if "job_id" in sample.labels} == set()  # no job is open
 
@@ -209,11 +217,11 @@ def test_every_line_says_when_how_grave_and_who(seen: Seen) -> None:
 def test_a_batch_is_one_line_with_what_it_came_to(seen: Seen) -> None:
     done = [line for line in seen.lines if line["message"].endswith(": committed")]
     assert sorted((line["job"], line["generation"], line["batch"]) for line in done) == [
-        ("j", 1, n) for n in range(3)
+        (JOB, 1, n) for n in range(3)
     ]
     assert sum(line["queries"] for line in done) == ROWS == sum(line["statuses"]["answered"] for line in done)
     assert sum(line["calls"] for line in done) == seen.value("tierwise_calls_total")
-    assert sum(Decimal(line["cost_usd"]) for line in done) * 10**9 == seen.place.money("j").spent
+    assert sum(Decimal(line["cost_usd"]) for line in done) * 10**9 == seen.place.money(JOB).spent
     assert all(line["seconds"] > 0 and line["task_id"] for line in done)
 
 
@@ -221,8 +229,60 @@ def test_trouble_is_said_once_with_its_batch(seen: Seen) -> None:
     warnings = [line for line in seen.lines if line["level"] == "warning"]
     (limited,) = [line for line in warnings if "429" in line["message"]]
     (presumed,) = [line for line in warnings if "unknown outcome" in line["message"]]
-    assert limited["job"] == presumed["job"] == "j"
+    assert limited["job"] == presumed["job"] == JOB
     assert presumed["batch"] in range(3)
+
+
+def test_a_job_is_one_trace_from_submit_to_close(seen: Seen) -> None:
+    # Given the spans of all processes, by name
+    named: dict[str, list[Span]] = defaultdict(list)
+    for span in seen.spans:
+        named[span.name].append(span)
+    assert {span.service for span in seen.spans} == {"watched"}
+    # Then they are one trace: batches and closing belong to the submit, the steps of a batch to their batch
+    assert len({span.trace for span in seen.spans}) == 1
+    (submit,) = named["submit"]
+    assert submit.parent == ""
+    assert {span.parent for span in [*named["batch"], *named["close"]]} == {submit.id}
+    batches = {span.id for span in named["batch"]}
+    for step in ("taxonomy", "encode", "plan", "walk", "commit"):
+        assert {span.parent for span in named[step]} == batches, step
+    assert {span.attributes["tierwise.job"] for span in named["batch"]} == {JOB}
+    assert sum(int(span.attributes["tierwise.answered"]) for span in named["walk"]) == ROWS
+    # and lines of the log name it
+    done = [line for line in seen.lines if line["message"].endswith(": committed")]
+    assert {line["trace_id"] for line in done} == {submit.trace}
+
+
+def test_calls_are_spans_by_the_conventions_for_generative_ai(seen: Seen) -> None:
+    calls = [span for span in seen.spans if "gen_ai.request.model" in span.attributes]
+    rows = seen.place.rows(
+        "SELECT call_id, model, outcome, input_tokens, output_tokens, latency_ms FROM calls"
+    )
+    told = {span.attributes["tierwise.call_id"]: span for span in calls}
+    assert len(told) == len(calls) == len(rows)
+    for row in rows:
+        span = told[row["call_id"]]
+        assert span.name == f"chat {row['model']}"
+        assert span.attributes["gen_ai.provider.name"] == "openai"
+        assert span.attributes["gen_ai.usage.input_tokens"] == row["input_tokens"]
+        assert span.attributes["gen_ai.usage.output_tokens"] == row["output_tokens"]
+        assert span.attributes.get("error.type", "ok") == row["outcome"]
+        assert span.milliseconds == row["latency_ms"]
+
+
+def test_flower_shows_workers_and_tasks_by_their_claim_checks(seen: Seen) -> None:
+    tasks = [task for task in seen.flower["tasks"].values() if ours(task)]
+    batches = {task["args"] for task in tasks if task["name"] == "tierwise.batch"}
+    assert batches == {f"{JOB}, generation 1, batch {number}" for number in range(3)}
+    assert f"{JOB}, generation 1" in {task["args"] for task in tasks if task["name"] == "tierwise.close"}
+    # our workers are there and alive; others of this broker may be too
+    names = {
+        line["message"].removesuffix(" ready.") for line in seen.lines if line["message"].endswith(" ready.")
+    }
+    assert len(names) == 2
+    assert {name for name, alive in seen.flower["workers"].items() if alive} >= names
+    assert {task["worker"] for task in tasks} <= names
 
 
 def test_a_port_that_is_taken_is_said_before_any_process_begins(tmp_path: Path) -> None:

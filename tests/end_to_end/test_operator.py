@@ -14,6 +14,7 @@ from pipeline.storage.sql import named
 from pipeline.wiring.services import now_ms
 from tests.end_to_end.command import ROOT, Tierwise, workers
 from tests.end_to_end.conftest import write_spec
+from tests.end_to_end.listen import free_port
 from tests.jobs import write_documents
 from tests.s3server.server import CREDENTIALS, start_s3_server
 from tests.services import RABBITMQ, broker_queue, postgresql_schema
@@ -80,7 +81,8 @@ def test_the_topology_of_compose(place: Tierwise) -> None:
     ):
         settings = {
             "TIERWISE_BROKER": RABBITMQ, "TIERWISE_LEDGER": ledger, "TIERWISE_LAKE": server.make_bucket("tierwise"),
-            "TIERWISE_BATCH_MINUTES": "10", **CREDENTIALS,
+            "TIERWISE_BATCH_MINUTES": "10", "TIERWISE_LOG": "json", "TIERWISE_METRICS_PORT": str(free_port()),
+            "TIERWISE_METRICS_HOST": "127.0.0.1", "TIERWISE_EVENTS": "true", **CREDENTIALS,
         }  # fmt: skip
         assert names == set(settings) - {"AWS_REGION"}  # compose's lake names it
         place = Tierwise(folder=place.folder, settings={**settings, "TIERWISE_QUEUE": queue})

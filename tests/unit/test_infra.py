@@ -24,8 +24,9 @@ SETTINGS = {f"TIERWISE_{name.upper()}" for name in Settings.model_fields}
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    for path in sorted(INFRA.iterdir()):
-        yield path.name, path.read_text("utf-8")
+    for path in sorted(INFRA.rglob("*")):
+        if path.is_file():
+            yield path.name, path.read_text("utf-8")
 
 
 def test_every_setting_named_exists() -> None:
@@ -49,9 +50,9 @@ def test_every_command_named_exists() -> None:
 def test_images_are_pinned_to_a_patch() -> None:
     images = [service["image"] for name, service in COMPOSE["services"].items() if name not in OURS]
     images += re.findall(r"^FROM (\S+)", (INFRA / "Dockerfile").read_text("utf-8"), re.MULTILINE)
-    assert len(images) == 6
+    assert len(images) == 9
     for image in images:
-        assert re.search(r":(\d+\.\d+(\.\d+)?|RELEASE\.[\dTZ-]+)", image), image
+        assert re.search(r":v?(\d+\.\d+(\.\d+)?|RELEASE\.[\dTZ-]+)", image), image
 
 
 def test_no_password_has_a_default_and_each_is_asked_for() -> None:
@@ -85,3 +86,26 @@ def test_each_alert_is_a_question_to_the_ledger(name: str) -> None:
         sql = named((INFRA / "alerts.sql").read_text("utf-8"))[name]
         assert raw.execute(sql, {"now": 2_000_000_000_000} if ":now" in sql else {}).fetchall() == []
     engine.dispose()
+
+
+def test_what_compose_mounts_exists_and_prometheus_asks_where_the_workers_answer() -> None:
+    for service in COMPOSE["services"].values():
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0]
+            if source.startswith("./"):
+                assert (INFRA / source).exists(), mount
+            elif "$" not in source:
+                assert source in COMPOSE["volumes"], mount
+    prometheus = yaml.safe_load((INFRA / "prometheus.yaml").read_text("utf-8"))
+    (scraped,) = prometheus["scrape_configs"][0]["dns_sd_configs"]
+    assert scraped["names"] == ["worker"]
+    assert scraped["port"] == COMPOSE["services"]["worker"]["environment"]["TIERWISE_METRICS_PORT"]
+    targets = [mount.split(":")[1] for mount in COMPOSE["services"]["prometheus"]["volumes"]]
+    assert {f"/etc/prometheus/{rules}" for rules in prometheus["rule_files"]} <= set(targets)
+
+
+def test_monitoring_is_reached_from_this_machine_alone_and_only_where_it_is_asked_for() -> None:
+    for name in ("prometheus", "grafana", "flower"):
+        service = COMPOSE["services"][name]
+        assert service["profiles"] == ["monitoring"]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,3 +80,14 @@ def test_what_is_marked_once_is_said_once_a_batch(said: Callable[[], str]) -> No
     assert [(line.get("batch"), line["message"]) for line in lines(said())] == [
         (0, "the judge failed: 0"), (1, "the judge failed: 0"), (None, "two"), (None, "two"),
     ]  # fmt: skip
+
+
+def test_what_watches_is_imported_by_those_who_ask_for_it() -> None:
+    code = (
+        "import sys, jobs.cli, workers.tasks, pipeline.wiring.services; "
+        "print([name for name in ('opentelemetry', 'prometheus_client', 'flower') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )

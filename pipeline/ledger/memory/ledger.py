@@ -113,5 +113,6 @@ class MemoryLedger(Shares):
             job for job in self._jobs.values() if job.closed_at is None or job.closed_at > now - RECENT_MS
         ]
         names = {balance.account for job in recent for balance in self._chain(job.account)}
-        names |= {each.account for each in self._balances.values() if each.spent + each.held > each.cap}
+        over = {each.account for each in self._balances.values() if each.spent + each.held > each.cap}
+        names |= over - {job.account for job in self._jobs.values() if job.stop == "over_hold"}
         return [account for name in sorted(names) if (account := await self.account(name))]

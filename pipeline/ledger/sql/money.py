@@ -85,8 +85,10 @@ def raise_cap(tx: Tx, account: AccountId, by: Nano) -> None:
 
 def read_account(tx: Tx, account: AccountId) -> Account | None:
     row = tx.run(select(accounts).where(accounts.c.account == account)).first()
-    if row is None:
-        return None
+    return None if row is None else account_of(row)
+
+
+def account_of(row: Any) -> Account:
     values = dict(row._mapping)
     return Account(parents=parents_in(values.pop("parent")), **values)
 

@@ -5,9 +5,10 @@ from typing import Any
 from sqlalchemy import Select, case, func, literal, or_, select, text
 
 from pipeline.ledger.rules import RECENT_MS
+from pipeline.ledger.sql.money import account_of
 from pipeline.ledger.sql.store import Tx
 from pipeline.ledger.sql.tables import accounts, batches, calls, jobs, upstreams
-from pipeline.ports.ledger import Account, Overview, Pacing, Standing
+from pipeline.ports.ledger import Overview, Pacing, Standing
 
 _CLOCK = {
     False: text("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"),
@@ -27,7 +28,7 @@ def read_overview(tx: Tx, now: int) -> Overview:
             tx, select(jobs.c.stop, func.count()).where(jobs.c.stop.is_not(None)).group_by(jobs.c.stop)
         ),
         jobs=[Standing(**row._mapping, held_at=held.get(row.job, 0)) for row in open_jobs],
-        accounts=[Account(**row._mapping) for row in tx.run(_watched(now))],
+        accounts=[account_of(row) for row in tx.run(_watched(now))],
         upstreams={row.upstream: Pacing(**{name: row._mapping[name] for name in _PACING}) for row in shared},
     )
 
@@ -72,7 +73,8 @@ def _watched(now: int) -> Select[Any]:
     )
     above = (literal(" ") + chain.c.parent + " ").contains(literal(" ") + accounts.c.account + " ")
     chain = chain.union(select(accounts.c.account, accounts.c.parent).join(chain, above))
-    over = accounts.c.spent + accounts.c.held > accounts.c.cap
+    halted = select(jobs.c.account).where(jobs.c.stop == "over_hold")
+    over = (accounts.c.spent + accounts.c.held > accounts.c.cap) & accounts.c.account.not_in(halted)
     return (
         select(accounts)
         .where(or_(accounts.c.account.in_(select(chain.c.account)), over))

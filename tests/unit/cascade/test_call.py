@@ -284,7 +284,7 @@ async def test_who_lost_the_lease_stops() -> None:
     await nothing_held(desk)
 
 
-async def test_a_cost_over_the_hold_halts_the_job() -> None:
+async def test_a_cost_over_the_hold_halts_the_job(caplog: pytest.LogCaptureFixture) -> None:
     desk, provider = await Desk.open(), Scripted(ok(cost=HOLD + 1))
     tier = rung(provider)
 
@@ -293,6 +293,7 @@ async def test_a_cost_over_the_hold_halts_the_job() -> None:
 
     assert after.denied is not None
     assert after.denied.reason == "over_hold"
+    assert [record.levelname for record in caplog.records if "over_hold" in record.getMessage()] == ["ERROR"]
     assert (await desk.account()).spent == HOLD + 1
     await nothing_held(desk)
 
