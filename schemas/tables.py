@@ -252,6 +252,10 @@ CERTIFICATES = pa.schema(
         ("reason", TEXT),  # why it is not certified, and what would change that
         ("target", pa.float64()),  # share of rows that agree with the reference, at least
         ("reference", TEXT),  # gold, human, or a tier
+        ("judge", TEXT),  # who told that answers agree; null: equal ones do
+        ("judged", pa.int64()),  # pairs of answers it was asked about
+        ("unread", pa.int64()),  # of these, without a verdict that could be read; they disagree
+        ("alike", TEXTS),  # drawn rows whose answer it found to say the same in other words
         ("confidence", pa.float64()),  # at most 1 - confidence of the certificates issued so are wrong
         ("bound", TEXT),  # the one test, named before the audit was opened
         ("population", pa.int64()),  # rows of the job
