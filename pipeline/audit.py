@@ -29,6 +29,7 @@ from pipeline.ruling import Kind, Ruling, create_ruling
 from pipeline.task.labels import labels_in
 from pipeline.task.mask import mask, unmask
 from pipeline.together import together
+from pipeline.verdicts import Pair, Verdicts
 from pipeline.work import Work
 from schemas.ids import Generation, QueryId, TierName
 from schemas.job import Quality
@@ -90,11 +91,14 @@ async def hold_audit(
     if caller.denied is None and any(map(missed_a_tier, asked)):
         asked = await climb_all(work, rows, ladder, climb, off_ledger)
     again = await _repeat(work, rows, caller, climb, off_ledger)
+    verdicts = Verdicts(work, caller, off_ledger)
+    if caller.denied is None:
+        await verdicts.hear(_pairs(work, rows, asked, again))
     if caller.denied is not None:
         kind: Kind = "cancelled" if caller.denied.reason == "cancelled" else "unfinished"
         ruling = Ruling(kind=kind, reason=why_unfinished(caller.denied))
     else:
-        ruling = _with_repeats(await _judge(work, rows, asked, climb), rows, again)
+        ruling = _with_repeats(await _judge(work, rows, asked, climb, verdicts), rows, again, verdicts)
     await create_ruling(work.services.storage, work.job, generation, ruling)
     return [*asked, *again], list(_once(off_ledger))
 
@@ -153,29 +157,52 @@ async def _repeat(
         caller.sample = 0
 
 
-def _with_repeats(ruling: Ruling, rows: Sequence[Row], again: Sequence[Result]) -> Ruling:
+def _pairs(
+    work: Work, rows: Sequence[Row], asked: Sequence[Result], again: Sequence[Result]
+) -> Iterator[Pair]:
+    """Each answer to a drawn row beside what it is held against, the reference's second one too."""
+    use = work.spec.quality
+    assert use is not None
+    known = {row.query.query_id: (row, result) for row, result in zip(rows, asked, strict=True)}
+    for result in [*asked, *again]:
+        row, first = known[result.query_id]
+        reference = _reference(use, row, first)
+        for said in map(row.said, result.steps):
+            if said is not None and reference is not None:
+                yield row.query, row.assignment, said, reference
+
+
+def _with_repeats(ruling: Ruling, rows: Sequence[Row], again: Sequence[Result], verdicts: Verdicts) -> Ruling:
     known = {row.query.query_id: row for row in rows}
     pairs = [
-        (ruling.reference.get(result.query_id), known[result.query_id].said(step))
+        (result.query_id, ruling.reference.get(result.query_id), known[result.query_id].said(step))
         for result in again
         for step in result.steps
     ]
-    both = [first == second for first, second in pairs if first is not None and second is not None]
+    both = [verdicts.alike(*pair) for pair in pairs if pair[1] is not None and pair[2] is not None]
     return msgspec.structs.replace(ruling, repeated=len(both), repeated_alike=sum(both))
 
 
-async def _judge(work: Work, rows: Sequence[Row], asked: Sequence[Result], climb: Climb) -> Ruling:
+async def _judge(
+    work: Work, rows: Sequence[Row], asked: Sequence[Result], climb: Climb, verdicts: Verdicts
+) -> Ruling:
     """From what the tiers said to the plan that is frozen, where one is asked for."""
     use, draw = work.spec.quality, work.manifest.draw
     assert use is not None
     assert draw is not None
     reference = [_reference(use, row, result) for row, result in zip(rows, asked, strict=True)]
     known = list(zip(rows, asked, reference, strict=True))
-    graded = [said == row.query.gold for row, _, said in known if row.query.gold]
+    # in free text nothing tells who is right: the judge was asked about other pairs
+    gold = [] if work.agreement else [(said, row.query.gold) for row, _, said in known if row.query.gold]
+    graded = [said == right for said, right in gold]
+    unavailable = [missed_a_tier(result) or row.query.query_id in verdicts.missed for row, result, _ in known]
     measured = Ruling(
         kind="measured",
         reference={row.query.query_id: said for row, _, said in known[draw.pilot :]},
-        unavailable=sum(missed_a_tier(result) for _, result, _ in known[draw.pilot :]),
+        alike=verdicts.alike_to({row.query.query_id: said for row, _, said in known}),
+        judged=verdicts.judged,
+        unread=verdicts.unread,
+        unavailable=sum(unavailable[draw.pilot :]),
         graded=len(graded),
         right=sum(graded),
     )
@@ -184,13 +211,16 @@ async def _judge(work: Work, rows: Sequence[Row], asked: Sequence[Result], climb
     pilot, audit, climbs = [], [], {}
     for tiers in orders_of(tuple(work.asking.rungs)):
         climbed = climbs[tiers] = await climb_all(work, rows, tiers, climb, [])
-        outcome = _outcomes(work, rows, tiers, climbed, reference)
+        outcome = _outcomes(work, rows, tiers, climbed, reference, verdicts)
         pilot.append(_part(outcome, slice(None, draw.pilot)))
         audit.append(_part(outcome, slice(draw.pilot, None)))
     delta = round(1 - use.confidence, 9)
     first = pilot if draw.pilot else audit
     if not draw.audit:
-        price = quote(first, target=use.bar, population=work.manifest.queries, audit=use.audit, delta=delta)
+        price = quote(
+            first, target=use.bar, population=work.manifest.queries, audit=use.audit, delta=delta,
+            comparing=verdicts.cost / NANO_PER_USD / max(len(rows), 1),
+        )  # fmt: skip
         if use.per_label is not None:
             plan = (price.wanted or price.offers[0]).candidate
             stops = of_tiers(first, plan.tiers).stops(plan.accept).tolist()
@@ -248,6 +278,7 @@ def _outcomes(
     tiers: tuple[TierName, ...],
     climbed: Sequence[Result],
     reference: Sequence[str | None],
+    verdicts: Verdicts,
 ) -> Outcomes:
     """What n rows did on k tiers. A row for which a tier could not be asked, or the reference has no answer, agrees
     nowhere."""
@@ -264,8 +295,9 @@ def _outcomes(
         if said is None or missed_a_tier(result):
             continue
         for step in result.steps:
-            agrees[at, place[step.tier]] = row.said(step) == said
-        agrees[at, -1] = result.status == "answered" and answer_text(result.value) == said
+            agrees[at, place[step.tier]] = verdicts.alike(row.query.query_id, row.said(step), said)
+        stands = answer_text(result.value) if result.status == "answered" else None
+        agrees[at, -1] = verdicts.alike(row.query.query_id, stands, said)
     return Outcomes(tiers=tiers, confidence=confidence, agrees=agrees, cost=cost)
 
 

@@ -41,10 +41,11 @@ class Audited(msgspec.Struct, frozen=True, kw_only=True):
     predicted: float  # P(correct)
     reference: str | None
     rejected: bool = False
+    alike: bool = False  # says in other words what the reference says
 
     @property
     def agrees(self) -> bool:
-        return self.answer is not None and self.answer == self.reference
+        return self.answer is not None and (self.answer == self.reference or self.alike)
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +55,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     audit_usd: Decimal
     categories: list[tuple[str, int, float]]  # name, rows, mean P(correct) predicted
     audited: list[Audited]  # the audited rows
+    alike: list[QueryId]  # drawn rows that agree with the reference in other words
 
 
 async def certify(work: Work, generation: Generation, now: int) -> bool | None:
@@ -67,7 +69,7 @@ async def certify(work: Work, generation: Generation, now: int) -> bool | None:
             name: await fetch_parts(work.services.storage, [lake.final(name, work.job)], folder)
             for name in ("results", "calls")
         }
-        run = await asyncio.to_thread(read_run, paths, ruling.reference, ruling.version, folder)
+        run = await asyncio.to_thread(read_run, paths, ruling.reference, ruling.version, folder, ruling.alike)
     row = _certificate(work, use, ruling, run)
     found = await read_labels(work.services.storage, work.job, generation)
     row["labels"] = None if found is None else json.dumps(msgspec.to_builtins(found), ensure_ascii=False)
@@ -82,9 +84,15 @@ def statements_of(name: str) -> str:
 
 
 def read_run(
-    paths: Mapping[str, list[Path]], reference: Mapping[QueryId, str | None], version: str, folder: Path
+    paths: Mapping[str, list[Path]],
+    reference: Mapping[QueryId, str | None],
+    version: str,
+    folder: Path,
+    alike: Mapping[QueryId, Sequence[str]] = {},
 ) -> Run:
-    """From the job's results and calls. `version`: of the plan it ran under. Blocking."""
+    """From the job's results and calls. `version`: of the plan it ran under; `alike`: what says of a row the same as
+    its reference, in other words. Blocking."""
+    said_alike = [(query, text) for query, texts in alike.items() for text in texts]
     with closing(connect(folder)) as connection:
         for name, found in paths.items():
             view(connection, name, found, TABLES[name], folder)
@@ -94,14 +102,26 @@ def read_run(
         audit_usd = connection.execute(statements_of("audit_usd")).fetchall()[0][0]
         categories = connection.execute(statements_of("categories")).fetchall()
         audited = connection.execute(statements_of("audited")).fetchall()
+        columns = {"query_id": [query for query, _ in said_alike], "label": [text for _, text in said_alike]}
+        connection.register("alike", pa.table(columns, schema=_REFERENCE))
+        agreeing = [row[0] for row in connection.execute(statements_of("alike")).fetchall()]
+    known = set(agreeing)
     return Run(
         off_plan=off_plan,
         audit_usd=audit_usd,
         categories=categories,
         audited=[
-            Audited(category=category, answer=answer, predicted=predicted, reference=label, rejected=rejected)
-            for _, category, answer, predicted, label, rejected in audited
+            Audited(
+                category=category,
+                answer=answer,
+                predicted=predicted,
+                reference=label,
+                rejected=rejected,
+                alike=query in known,
+            )
+            for query, category, answer, predicted, label, rejected in audited
         ],
+        alike=agreeing,
     )
 
 
@@ -118,6 +138,7 @@ def _certificate(work: Work, use: Quality, ruling: Ruling, run: Run) -> dict[str
         "reason": reason,
         "target": use.target,
         "reference": use.reference,
+        **_judged(work, ruling, run),
         "confidence": use.confidence,
         "bound": ruling.tested.bound if ruling.tested else None,
         "population": population,
@@ -139,6 +160,15 @@ def _certificate(work: Work, use: Quality, ruling: Ruling, run: Run) -> dict[str
         "repeated": ruling.repeated,
         "self_agreement": ruling.repeated_alike / ruling.repeated if ruling.repeated else None,
     }
+
+
+def _judged(work: Work, ruling: Ruling, run: Run) -> dict[str, Any]:
+    """Who told that answers in free text agree, and how often it was asked."""
+    judge = work.agreement
+    if judge is None:
+        return {}
+    name = f"{judge.name}@{judge.version} on {judge.tier}"
+    return {"judge": name, "judged": ruling.judged, "unread": ruling.unread, "alike": run.alike}
 
 
 def accuracy_of(task: Task, run: Run) -> dict[str, Any]:
@@ -237,6 +267,7 @@ def plan_of(work: Work, ruling: Ruling) -> str:
         ],
         "prompt_hash": work.manifest.prompt_hash,
         "judges": {judge.name: judge.version for judge in (*asking.judging.judges, *asking.judging.paying)},
+        **({"agreement": _agreement(work)} if work.agreement else {}),
         "combiner": asking.judging.combiner.version,
         "taxonomy_hash": blake2b(tree.encode(), digest_size=8).hexdigest() if tree else None,
         "min_confidence": dict(asking.min_confidence),
@@ -246,6 +277,16 @@ def plan_of(work: Work, ruling: Ruling) -> str:
         "examples": spec.history.examples,
     }
     return json.dumps(plan, ensure_ascii=False)
+
+
+def _agreement(work: Work) -> dict[str, Any]:
+    judge = work.agreement
+    assert judge is not None
+    model = work.asking.rungs[judge.tier].provider.model
+    return {
+        "judge": f"{judge.name}@{judge.version}", "tier": judge.tier, "model": model, "order": judge.order,
+        "prompt_hash": judge.prompt_hash,
+    }  # fmt: skip
 
 
 def time_of(unix_ms: int) -> datetime:

@@ -26,6 +26,11 @@ SELECT r.query_id, coalesce(r.category, '') AS category, CASE WHEN r.status = 'a
        r.status = 'rejected' AS rejected
 FROM results r JOIN reference a USING (query_id) ORDER BY r.query_id;
 
+-- name: alike
+-- Rows that were answered what says the same as the reference in other words. `alike`: such answers of the drawn rows.
+SELECT DISTINCT query_id FROM results r JOIN alike a USING (query_id)
+WHERE r.status = 'answered' AND r.answer = a.label ORDER BY query_id;
+
 -- name: labels
 -- What people said of the drawn rows: the label that stands, of how many people, and whether all say the same. Null
 -- takes back what its reviewer said before.

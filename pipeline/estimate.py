@@ -16,7 +16,7 @@ from pipeline.sources import UNREADABLE, Row, read_rows
 from pipeline.submit import Prepared, above_reference
 from pipeline.task.length import fit
 from pipeline.task.prompt import build_prompt
-from pipeline.wiring.judges import build_paying
+from pipeline.wiring.judges import build_agreement, build_paying
 from pipeline.wiring.tiers import ENCODER, build_embeddings, build_provider, encoder_of
 from schemas.errors import LakeUnreachable
 from schemas.ids import Nano, QueryId, TierName
@@ -76,7 +76,8 @@ def estimate(
     every = sum(each.expected for each in encoding)
     high = every + sum(tier.expected for tier in tiers) + len(tiers) * sum(each.expected for each in judges)
     drawn = min(1.0, spec.quality.drawn / max(count, 1)) if spec.quality else 0.0
-    audit, rest = round(drawn * high) + _labels_cost(spec, tiers, count), 1 - drawn
+    beside = _labels_cost(spec, tiers, count) + round(drawn * _verdicts_cost(prepared, sample, count))
+    audit, rest = round(drawn * high) + beside, 1 - drawn
     return Estimate(
         queries=count,
         tiers=[*encoding, *tiers],
@@ -84,7 +85,7 @@ def estimate(
         audit=Nano(audit),
         low=Nano(audit + round(rest * (every + tiers[0].expected + always))),
         expected=Nano(audit + round(rest * (every + guess))),
-        high=Nano(high + _labels_cost(spec, tiers, count)),
+        high=Nano(high + beside),
         cap=cap,
         forecast=None if storage is None else _forecast(prepared, storage, documents),
     )
@@ -114,24 +115,47 @@ def _judge_cost(prepared: Prepared, judge: PayingJudge, documents: Sequence[str]
     use = next(each for each in spec.judges if each.name == judge.name)
     assert isinstance(use, PayingJudgeBase)
     name = TierName(use.tier)
-    price = prepared.prices.get(name, FREE)
-    provider = build_provider(spec.tier(name), spec, price, HttpClient(), None)
-    expected = bound = 0
-    for document in documents:
-        query = Query(query_id=QueryId(""), text=document)
-        for _, request in judge.foresee(query, document):
-            size = len(request.system.encode()) + len(request.user.encode("utf-8", "replace"))
-            output = max(1, request.max_output_tokens // BYTES_PER_TOKEN)
-            expected += price.cost(Usage(input=-(-size // BYTES_PER_TOKEN), output=output))
-            bound += provider.bound(request)
+    requests = [
+        request
+        for document in documents
+        for _, request in judge.foresee(Query(query_id=QueryId(""), text=document), document)
+    ]
+    provider = build_provider(spec.tier(name), spec, prepared.prices.get(name, FREE), HttpClient(), None)
     scale = count / len(documents) if documents else 0
     return JudgeCost(
         judge=judge.name,
         tier=name,
-        expected=Nano(round(expected * scale)),
-        bound=Nano(round(bound * scale)),
+        expected=Nano(round(_expected(prepared, name, requests) * scale)),
+        bound=Nano(round(sum(map(provider.bound, requests)) * scale)),
         always=use.band is None,
     )
+
+
+def _verdicts_cost(prepared: Prepared, documents: Sequence[str], count: int) -> int:
+    """If of every query each answer below the reference is held against it by a judge."""
+    spec, prompt = prepared.spec, build_prompt(prepared.spec.task)
+    judge = build_agreement(spec, prompt)
+    if judge is None or spec.quality is None or not documents:
+        return 0
+    longest = prompt.max_output_tokens * BYTES_PER_TOKEN // 2  # few answers are as long as they may be
+    requests = [
+        request
+        for document in documents
+        for request in judge.foresee(Query(query_id=QueryId(""), text=document), document, longest)
+    ]
+    asked = [tier.name for tier in spec.without(above_reference(spec)).tiers]
+    compared = len(asked) - (spec.quality.reference in asked)
+    return round(compared * _expected(prepared, judge.tier, requests) * count / len(documents))
+
+
+def _expected(prepared: Prepared, tier: TierName, requests: Sequence[Request]) -> int:
+    """Nano-dollars of short replies."""
+    price, expected = prepared.prices.get(tier, FREE), 0
+    for request in requests:
+        size = len(request.system.encode()) + len(request.user.encode("utf-8", "replace"))
+        output = max(1, request.max_output_tokens // BYTES_PER_TOKEN)
+        expected += price.cost(Usage(input=-(-size // BYTES_PER_TOKEN), output=output))
+    return expected
 
 
 def _read(prepared: Prepared, limit: int | None) -> Documents:

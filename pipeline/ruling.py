@@ -35,6 +35,9 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
     best: float | None = None  # share of agreeing rows that is certain of the surest plan tested
     quote: Quote | None = None  # what the pilot says of prices; of a quoted job alone
     reference: Mapping[QueryId, str | None] = {}  # its answers to the audit rows, as text; None: it has none
+    alike: Mapping[QueryId, Sequence[str]] = {}  # what says the same in other words, of all drawn rows
+    judged: int = 0  # pairs of answers that a judge was asked about
+    unread: int = 0  # of these, without a verdict that could be read; they disagree
     unavailable: int = 0  # audit rows for which a tier could not be asked; they count as disagreeing
     graded: int = 0  # drawn rows whose gold is known
     right: int = 0  # of these, the reference's answers that are gold

@@ -488,9 +488,7 @@ def _check_quality(spec: JobSpec, names: list[str]) -> list[Problem]:
     if use is None:
         return []
     problems = []
-    if isinstance(spec.task, AnswerTask) and spec.task.choices is None:
-        why = "free text agrees with nothing word for word; answers are compared for choices, labels and objects"
-        problems.append(Problem("quality", why, "Give `choices`, or remove `quality`."))
+    problems += _check_agreement(use, spec, names)
     if use.reference == "gold":
         if spec.input.gold is None:
             fix = f"Name it in `input.gold`, or take a tier as reference: {', '.join(names)}."
@@ -505,6 +503,35 @@ def _check_quality(spec: JobSpec, names: list[str]) -> list[Problem]:
         problems.append(Problem("quality.reference", "a student repeats what it was taught", fix))
     problems += _check_per_label(use, spec)
     return problems if use.target is None else problems + _check_promise(use, spec, names)
+
+
+def _check_agreement(use: Quality, spec: JobSpec, names: list[str]) -> list[Problem]:
+    """In free text a judge tells which answers agree; elsewhere their words do."""
+    free = _is_free_text(spec.task)
+    if use.judge is None:
+        why = "free text agrees with nothing word for word"
+        fix = f"Name the tier that tells which answers say the same, as in `judge: {names[-1]}`; or give `choices`."
+        return [Problem("quality.judge", why, fix)] if free else []
+    if not free:
+        why = "labels, choices and objects agree where they are equal"
+        return [Problem("quality.judge", why, "Remove it.")]
+    problems = []
+    asked = names[: names.index(use.reference) + 1] if use.target and use.reference in names else names
+    fix = f"Take one of {', '.join(asked)}."
+    if use.judge.tier not in names:
+        problems.append(Problem("quality.judge.tier", f"there is no tier {use.judge.tier!r}", fix))
+    elif use.judge.tier not in asked:
+        why = f"{use.judge.tier} is above the reference and not asked under `quality`"
+        problems.append(Problem("quality.judge.tier", why, fix))
+    elif spec.tier(use.judge.tier).provider not in ("openai", "bedrock"):
+        problems.append(Problem("quality.judge.tier", f"{use.judge.tier!r} is no language model", fix))
+    if not use.asks:
+        why = "a judge has not read what people wrote when the job ends"
+        problems.append(Problem("quality.reference", why, "Take gold or a tier."))
+    if spec.policy.kind != "fixed-ladder":
+        fix = "Remove `policy`: in free text rewards would grade by equal words."
+        problems.append(Problem("policy", f"{spec.policy.kind} learns from the audit", fix))
+    return problems
 
 
 def _check_per_label(use: Quality, spec: JobSpec) -> list[Problem]:

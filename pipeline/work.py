@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipeline.cascade.judges.same_answer import SameAnswer
 from pipeline.cascade.rung import Rung
 from pipeline.cascade.walk import Asking
 from pipeline.cascade.worth import Seen
@@ -68,6 +69,7 @@ class Work:
     encoded: History  # every vector that any job paid for
     seen: Seen  # of its tiers, in this process
     certified: Callable[[Ruling], Policy]  # the plan that the audit froze
+    agreement: SameAnswer | None = None  # tells which answers in free text agree; None: equal ones do
     rulings: dict[Generation, Ruling] = field(default_factory=dict)  # read so far
 
     async def ruling(self, generation: Generation) -> Ruling | None:

@@ -354,6 +354,37 @@ class Budget(Model):
         return self
 
 
+def _knows_the_task_alone(prompt: str | None) -> str | None:
+    try:
+        (prompt or "").format(task="")
+    except (ValueError, KeyError, IndexError, AttributeError):
+        raise ValueError("may hold {task} alone; write {{ for a plain brace") from None
+    return prompt
+
+
+class AgreementJudge(Model):
+    """Tells whether two answers in free text say the same: what the certificate counts is its word."""
+
+    tier: str = Field(description="The language model that is asked: one of the tiers, up to the reference.")
+    prompt: Annotated[str | None, AfterValidator(_knows_the_task_alone)] = Field(
+        None,
+        description="The judge's system message; may hold {task}, what the answering tiers are told. Document, the two "
+        "answers and the two verdicts to choose from always follow as the user's message.",
+    )
+    order: Literal["keyed", "both"] = Field(
+        "keyed",
+        description="Models favour what stands first. keyed: which answer and which verdict stand first goes by a hash "
+        "of document and answers; both: both orders are asked, at twice the price, and have to say the same.",
+    )
+    answer_chars: int = Field(
+        4000, ge=20, description="Of the longest answer it is shown; a longer one agrees word for word alone."
+    )
+
+
+def _agreement_judge(value: Any) -> Any:
+    return {"tier": value} if isinstance(value, str) else value
+
+
 class PerLabel(Model):
     """A claim for each label, beside the one for the whole job: of the rows answered with it, so many agree with the
     reference. When all rows are answered, some of each label's are drawn and asked of the reference alone."""
@@ -414,6 +445,17 @@ class Quality(Model):
         "they ended, so the plan is tested against the target.",
     )
 
+    judge: (
+        Annotated[
+            AgreementJudge,
+            BeforeValidator(_agreement_judge, json_schema_input_type=str | AgreementJudge),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="For an answer in free text: the tier that is asked whether an answer says what the reference "
+        "says. A pair without a verdict disagrees.",
+    )
     per_label: (
         Annotated[PerLabel, BeforeValidator(_per_label, json_schema_input_type=int | PerLabel)] | None
     ) = Field(
@@ -592,7 +634,7 @@ class ModelGradedJudge(PayingJudgeBase):
     """A model's verdict on whether the answer is right for the document."""
 
     name: Literal["model-graded"]
-    prompt: str | None = Field(
+    prompt: Annotated[str | None, AfterValidator(_knows_the_task_alone)] = Field(
         None,
         description="The judge's system message; may hold {task}, what the answering tiers are told. Document, answer "
         "and the two verdicts to choose from always follow as the user's message.",
@@ -607,15 +649,6 @@ class ModelGradedJudge(PayingJudgeBase):
         ge=20,
         description="Models favour length: no more of an answer is shown, and none of its reasoning.",
     )
-
-    @field_validator("prompt")
-    @classmethod
-    def _known_part(cls, prompt: str | None) -> str | None:
-        try:
-            (prompt or "").format(task="")
-        except (ValueError, KeyError, IndexError, AttributeError):
-            raise ValueError("may hold {task} alone; write {{ for a plain brace") from None
-        return prompt
 
 
 class StudentJudge(Model):

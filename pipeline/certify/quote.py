@@ -55,8 +55,17 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[LabelOffer, ...] = ()  # of the wanted plan, or the surest; none: not asked for
 
 
-def quote(pilot: Sequence[Outcomes], *, target: float, population: int, audit: int, delta: float) -> Quote:
-    """pilot: the same n rows on each order of tiers, the whole ladder first; audit: rows drawn beside them.
+def quote(
+    pilot: Sequence[Outcomes],
+    *,
+    target: float,
+    population: int,
+    audit: int,
+    delta: float,
+    comparing: float = 0.0,
+) -> Quote:
+    """pilot: the same n rows on each order of tiers, the whole ladder first; audit: rows drawn beside them; comparing:
+    USD a drawn row to tell which answers agree.
 
     Raises ValueError without a row."""
     whole = pilot[0]
@@ -64,7 +73,7 @@ def quote(pilot: Sequence[Outcomes], *, target: float, population: int, audit: i
         raise ValueError("a quote needs a row at least")
     audit = min(audit, population - len(whole))
     drawn = len(whole) + audit
-    everywhere, top = float(whole.cost.sum(axis=1).mean()), float(whole.cost[:, -1].mean())
+    everywhere, top = float(whole.cost.sum(axis=1).mean()) + comparing, float(whole.cost[:, -1].mean())
     offers, costs = [], {}
     for candidate in build_chain(pilot, target):
         agrees, spent = of_tiers(pilot, candidate.tiers).run(candidate.accept)

@@ -21,6 +21,7 @@ WITH given AS (
     SELECT c.query_id, i.answer AS label, 'audit' AS label_source, c.sent_at AS labelled_at, false AS given
     FROM calls c JOIN call_items i USING (call_id, query_id)
     WHERE c.purpose = 'audit' AND c.sample = 0 AND c.tier = $reference AND i.answer IS NOT NULL
+      AND NOT EXISTS (FROM certificates WHERE judge IS NOT NULL)  -- where other words may agree, equality grades nothing
     UNION ALL BY NAME
     SELECT query_id, answer AS label, 'judges' AS label_source, finished_at AS labelled_at, false AS given
     FROM results WHERE status = 'answered' AND answer IS NOT NULL AND confidence IS NOT NULL

@@ -24,7 +24,9 @@ def headline(row: Row) -> str:
 
 
 def _measured(row: Row) -> str:
-    what = f"Agreement with {row['reference']} on {row['audited']:,} audited rows; they cost ${row['audit_usd']:,.6f}"
+    what = (
+        f"Agreement with {_name(row)} on {row['audited']:,} audited rows; they cost ${row['audit_usd']:,.6f}"
+    )
     if row["accuracy"] is None:
         return f"Nothing was measured: {row['reason']}. {what}"
     return (
@@ -46,12 +48,19 @@ def details(row: Row) -> list[str]:
             f"{row['accuracy_high']:.1%}); approximate{chosen}"
         )
     lines += _by_label(row)
+    if row["judge"]:
+        unread = f", {row['unread']:,} of them without a verdict, which disagree" if row["unread"] else ""
+        lines.append(
+            f"{row['judge']} was asked about {row['judged']:,} pairs of answers{unread}; "
+            "how often it is right is not known"
+        )
     if row["reference"] == "human":
         return [*lines, *_people(row)]
     if row["reference"] != "gold":
         known = row["reference_accuracy"]
         lines.append(
-            f"Accuracy of {row['reference']} itself: not known, no drawn row has gold"
+            f"Accuracy of {row['reference']} itself: not known, "
+            + ("free text equals no gold" if row["judge"] else "no drawn row has gold")
             if known is None
             else f"Accuracy of {row['reference']} itself: {known:.1%} of {row['graded']:,} drawn rows with gold"
         )
@@ -124,7 +133,9 @@ def _people(row: Row) -> list[str]:
 
 
 def _name(row: Row) -> str:
-    return "people's labels" if row["reference"] == "human" else str(row["reference"])
+    if row["reference"] == "human":
+        return "people's labels"
+    return f"{row['reference']} as judged by {row['judge']}" if row["judge"] else str(row["reference"])
 
 
 def tables(row: Row) -> list[tuple[str, list[Row]]]:

@@ -7,6 +7,7 @@ from pipeline.cascade.combine import Combiner
 from pipeline.cascade.judges.agreement import Agreement
 from pipeline.cascade.judges.confidence import Confidence
 from pipeline.cascade.judges.model_graded import ModelGraded
+from pipeline.cascade.judges.same_answer import SameAnswer
 from pipeline.cascade.judges.self_consistency import SelfConsistency
 from pipeline.cascade.judges.student import StudentJudge
 from pipeline.cascade.judges.valid import Valid
@@ -54,6 +55,21 @@ def build_paying(spec: JobSpec, prompt: JobPrompt) -> Sequence[PayingJudge]:
             case ModelGradedJudge():
                 judges.append(_model_graded(spec, prompt, each))
     return judges
+
+
+def build_agreement(spec: JobSpec, prompt: JobPrompt) -> SameAnswer | None:
+    """What tells which answers agree with the reference, where that is not their words."""
+    use = spec.quality.judge if spec.quality else None
+    if use is None:
+        return None
+    return SameAnswer(
+        TierName(use.tier),
+        prompt.system,
+        prompt=use.prompt,
+        order=use.order,
+        answer_chars=use.answer_chars,
+        max_output_tokens=spec.tier(use.tier).max_output_tokens,
+    )
 
 
 def _self_consistency(spec: JobSpec, prompt: JobPrompt, use: SelfConsistencyJudge) -> SelfConsistency:

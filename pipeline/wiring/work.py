@@ -20,7 +20,7 @@ from pipeline.router.policies import SCORINGS
 from pipeline.task.parse import parser_of
 from pipeline.task.prompt import JobPrompt, build_prompt
 from pipeline.taxonomy.classify import Taxonomy
-from pipeline.wiring.judges import build_judging
+from pipeline.wiring.judges import build_agreement, build_judging
 from pipeline.wiring.policies import build_learner, build_policy, build_taxonomy, certified_policy
 from pipeline.wiring.tiers import ENCODER, build_encoder_rung, build_rungs, encoder_of
 from pipeline.work import Services, Work
@@ -71,6 +71,7 @@ async def open_work(services: Services, job: JobId, kind: str | None = None) -> 
         encoder=build_encoder_rung(endpoint, pinned.prices[ENCODER], services) if endpoint else None,
         encoded=JournalHistory(services.ledger, pinned.job, 0),
         slow=rungs[TierName(spec.taxonomy.slow_tier)] if spec.taxonomy and spec.taxonomy.slow_tier else None,
+        agreement=build_agreement(spec, prompt),
         certified=partial(certified_policy, taxonomy),
         seen={name: worth.Tier(trust=rung.trust) for name, rung in rungs.items()},
     )

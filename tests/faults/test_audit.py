@@ -3,8 +3,10 @@ is what the job answers."""
 
 import asyncio
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,11 +16,13 @@ from pipeline.close import close_generation
 from pipeline.drawn import read_drawn
 from pipeline.flow import may_begin, take_batch
 from pipeline.resume import resume
+from pipeline.work import Work
 from schemas.errors import Infeasible
-from schemas.ids import BatchIndex, Generation, Nano
+from schemas.ids import BatchIndex, Generation, JobId, Nano
 from tests.faults.desk import JOB, LEASE_MS, Desk, Died, Process, tier, until_it_ends
 from tests.faults.short import ByTier, Terms, cut, start
 from workers.inline import work_inline
+from workers.tasks import run_batch
 
 ROWS = 24
 TIERS = ("t0", "t1", "t2")
@@ -175,6 +179,45 @@ async def test_no_batch_begins_before_the_plan_is_frozen() -> None:
     [certificate] = desk.table("certificates")
     assert certificate["certified"]
     assert certificate["agreeing"] == 12
+
+
+class Queue:
+    """What workers publish, and take up one after the other."""
+
+    def __init__(self, first: BatchIndex) -> None:
+        self.waiting, self.taken, self.closes = [first], list[BatchIndex](), 0
+
+    def batches(self, job: JobId, generation: Generation, batches: Iterable[BatchIndex]) -> None:
+        self.waiting += batches
+
+    def close(self, job: JobId, generation: Generation) -> None:
+        self.closes += 1
+
+
+@dataclass(frozen=True)
+class Worker:
+    desk: Desk
+    said: ByTier
+
+    @asynccontextmanager
+    async def work(self, job: JobId) -> AsyncIterator[Work]:
+        yield await start(self.desk, self.said)
+
+
+async def test_workers_publish_the_audit_the_batches_and_the_labels_in_their_order() -> None:
+    # Given a job whose labels are to be certified too: three batches, its audit, its labels
+    desk, said = await opened(per_label=50, target=0.6), easy()
+    worker, queue = Worker(desk, said), Queue(BatchIndex(3))
+    # When workers take up what is published, and nothing else
+    while queue.waiting:
+        queue.taken.append(queue.waiting.pop(0))
+        await run_batch(cast(Any, worker), cast(Any, queue), JOB, ONE, queue.taken[-1])
+    # Then the audit came first and the labels last, each once, and the job is to be closed
+    assert (queue.taken, queue.closes) == ([3, 0, 1, 2, 4], 1)
+    assert await close_generation(await start(desk, said), ONE)
+    await desk.check_closed(ROWS)
+    [certificate] = desk.table("certificates")
+    check_labels(desk, said, certificate, 50)
 
 
 async def test_the_first_ruling_stands() -> None:

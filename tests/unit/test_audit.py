@@ -21,7 +21,7 @@ ROW: dict[str, Any] = {
     "certified": True, "pending": False, "reason": "", "target": 0.95, "reference": "gpt-4.1", "confidence": 0.95,
     "agreeing": 596, "audited": 600, "p_value": 4e-9, "off_plan": 0, "population": 10_000, "audit_usd": Decimal("1.25"),
     "plan": '{"tiers": [{"tier": "nano", "accept": 0.91}, {"tier": "gpt-4.1", "accept": 0.0}]}',
-    "labels": None, "graded": 0, "reference_accuracy": None, "self_agreement": None, "repeated": 0,
+    "labels": None, "judge": None, "graded": 0, "reference_accuracy": None, "self_agreement": None, "repeated": 0,
     "accuracy": 0.981, "accuracy_low": 0.97, "accuracy_high": 0.99,
     "parts": '{"categories": {"a": {"share": 0.98, "low": 0.9712, "high": 1.0, "graded": 30, "population": 90}, '
     '"b": {"share": 0.5, "low": 0.4, "high": 0.6, "graded": 11, "population": 20}}, "fields": {"total": 0.75}}',

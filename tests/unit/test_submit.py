@@ -64,8 +64,8 @@ EXAMPLES = {"kind": "answer", "instructions": "Say why."}
         ),
         (
             {"quality": TARGET, "task": EXAMPLES},
-            "quality",
-            "free text agrees with nothing word for word; answers are compared for choices, labels and objects",
+            "quality.judge",
+            "free text agrees with nothing word for word",
         ),
         (
             {"quality": {"reference": "human"}},

@@ -19,7 +19,7 @@ from tests.upstream.doors import Doors
 from tests.upstream.meter import FileMeter, Meter, MeterError, NoMeter
 from tests.upstream.pricing import Price, PriceError, price_models
 from tests.upstream.replies import Replies
-from tests.upstream.rule import DefaultAnswer, EchoLabel
+from tests.upstream.rule import DefaultAnswer, EchoLabel, FreeText
 from tests.upstream.server import Service
 
 EXIT_REFUSED = 2
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", metavar="FILE", help="JSON of options; options given here win")
     for name in ("host", "outcomes", "default-answer", "fixed-reply", "prices", "meter", "api-key"):
         add(f"--{name}")
-    add("--rule", choices=["echo-label"])
+    add("--rule", choices=["echo-label", "free-text"])
     for name in ("port", "seed", "error-status", "burst", "cached-prefix-tokens", "overbill-tokens"):
         add(f"--{name}", type=int)
     for name in ("latency-ms", "jitter-ms", "retry-after-s", "rate-limit-rps"):
@@ -95,7 +95,8 @@ def _answers(config: UpstreamConfig) -> Answers | None:
 
         answers = OutcomeAnswers(Path(config.outcomes), datasets=config.dataset, models=config.models)
     elif config.rule is not None:
-        answers = EchoLabel(labels=config.labels, accuracy=config.accuracy, seed=config.seed)
+        rule = FreeText if config.rule == "free-text" else EchoLabel
+        answers = rule(labels=config.labels, accuracy=config.accuracy, seed=config.seed)
     else:
         return None
     return answers if config.default_answer is None else DefaultAnswer(answers, config.default_answer)

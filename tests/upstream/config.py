@@ -25,7 +25,7 @@ class UpstreamConfig:
     outcomes: str | None = None  # parquet file of recorded outcomes
     dataset: tuple[str, ...] = ()  # datasets to load, by full name or the part after the slash; empty: all
     models: tuple[str, ...] = ()  # models to serve; empty: all the source knows
-    rule: Literal["echo-label"] | None = None  # answers without an outcomes file
+    rule: Literal["echo-label", "free-text"] | None = None  # answers without an outcomes file
     labels: tuple[str, ...] = ()  # of the rule
     accuracy: dict[str, float] = field(default_factory=dict)  # of the rule: model -> share of right answers
     default_answer: str | None = None  # for documents the source does not know

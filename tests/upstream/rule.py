@@ -8,6 +8,11 @@ from tests.upstream.keyed import pick, unit
 
 _GOLD = re.compile(r"\[gold=([^\]]+)\]")
 _JUDGED = re.compile(r"<answer>\n(.*?)\n</answer>\s*A: the answer is (right|wrong)\n", re.DOTALL)
+_PAIR = re.compile(
+    r"<answer_1>\n(.*?)\n</answer_1>\s*<answer_2>\n(.*?)\n</answer_2>\s*A: the answers (say the same|differ)\n",
+    re.DOTALL,
+)
+_WORDS = ("It is about {}.", "The message concerns {}", "topic: {}", "This one, on {}, should be looked at")
 
 
 class EchoLabel:
@@ -42,6 +47,20 @@ class EchoLabel:
         truly = unit(self._seed, "judges", model, text) < self._accuracy[model]
         letter = right if truly == good else {"A": "B", "B": "A"}[right]
         return Answer(text=text, content=letter, confidence=(0.6 if truly else 0.5) + 0.4 * spread)
+
+
+class FreeText(EchoLabel):
+    """Says the same in words of its own, each model and document others. Asked whether two answers say the same, it
+    tells by the labels in them; of a pair that holds "unclear" it says nothing that can be read."""
+
+    def find(self, model: str, message: str) -> Answer:
+        if pair := _PAIR.search(message):
+            one, two = ({label for label in self._labels if label in pair[at]} for at in (1, 2))
+            said = "AB"[(one == two) == (pair[3] == "differ")]
+            return Answer(text=message, content="Hm." if "unclear" in message else said, confidence=0.9)
+        found = super().find(model, message)
+        words = pick(_WORDS, self._seed, "words", model, found.text).format(found.content)
+        return Answer(text=found.text, content=words, confidence=found.confidence)
 
 
 class DefaultAnswer:

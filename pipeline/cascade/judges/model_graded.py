@@ -110,10 +110,14 @@ class ModelGraded:
         )
 
 
+def without_reasoning(text: str) -> str:
+    return _REASONING.sub("", text).strip()
+
+
 def shown_answer(value: Value, most: int) -> str:
     """The answer as the judge sees it, at most so many characters of it."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    text = _REASONING.sub("", text).strip()
+    text = without_reasoning(text)
     return text if len(text) <= most else text[:most] + _CUT
 
 

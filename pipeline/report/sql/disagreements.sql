@@ -18,4 +18,5 @@ JOIN documents d ON d.job = r.job AND d.query_id = r.query_id
 JOIN certificates c ON c.job = r.job
 LEFT JOIN said s ON s.query_id = r.query_id
 WHERE r.answer IS DISTINCT FROM CASE WHEN c.reference = 'gold' THEN d.gold ELSE s.answer END
+  AND NOT list_contains(coalesce(c.alike, []), r.query_id)
 ORDER BY r.confidence DESC NULLS LAST, r.query_id LIMIT $limit
