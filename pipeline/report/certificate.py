@@ -23,6 +23,16 @@ def headline(row: Row) -> str:
     )
 
 
+def verdict(row: Row) -> list[str]:
+    """The promise alone; nothing where none was asked for."""
+    if row["target"] is None:
+        return []
+    said = "Certified" if row["certified"] else "Pending" if row["pending"] else "Not certified"
+    why = "" if row["certified"] else f": {row['reason']}"
+    promise = f"≥ {row['target']:.1%} agreement with {_name(row)} (confidence {_percent(row['confidence'])})"
+    return [f"{said} {promise}{why}"]
+
+
 def _measured(row: Row) -> str:
     what = f"Agreement with {row['reference']} on {row['audited']:,} audited rows; they cost ${row['audit_usd']:,.6f}"
     if row["accuracy"] is None:
