@@ -17,6 +17,7 @@ WIDTH, HEIGHT = 380, 230  # of what lies between the axes
 SHADES = 6  # of the ladder's colour: --tier-1 the cheapest … --tier-6 the dearest
 NEAR_CAP = 3  # times the money spent, up to which a cap is drawn
 Spec = dict[str, Any]
+_LEFT_OUT = re.compile(r' (font-family|role|aria-\w+)="[^"]*"')  # of Vega's elements: the page has its own
 
 _CONFIG: Spec = {
     "aria": False,
@@ -43,23 +44,23 @@ def svg(chart: Spec, alternative: str) -> str:
     size = re.search(r'viewBox="[^"]*"', drawn)
     assert size is not None  # Vega writes one
     inside = drawn[drawn.index(">") + 1 :]
-    inside = re.sub(r' (font-family|role|aria-\w+)="[^"]*"', "", inside)
+    inside = re.sub(r"<[^>]*>", lambda tag: _LEFT_OUT.sub("", tag[0]), inside)
     return f'<svg role="img" aria-label="{escape(alternative)}" {size[0]}>{inside}'
 
 
 def frontier_chart(found: Frontier) -> Spec:
     """USD of a thousand queries against accuracy, with 95 % intervals."""
-    points: list[Spec] = [
+    costs = [point.usd_per_1000 for point in found.points]
+    spread = min(costs) > 0 and max(costs) > 10 * min(costs)
+    lowest = min(point.accuracy.share for point in found.points)
+    least = max(0.0, int((lowest - 0.03) * 20) / 20)
+    points = [
         {
             "kind": point.kind, "name": point.name, "usd": point.usd_per_1000, "right": point.accuracy.share,
-            "low": point.accuracy.low, "high": point.accuracy.high,
+            "low": max(least, point.accuracy.low), "high": point.accuracy.high,
         }
         for point in found.points
     ]  # fmt: skip
-    costs = [point["usd"] for point in points]
-    spread = min(costs) > 0 and max(costs) > 10 * min(costs)
-    lowest = min(point["right"] for point in points)
-    least = max(0.0, int((lowest - 0.03) * 20) / 20)
     x = {
         "field": "usd", "type": "quantitative", "title": "USD per 1,000 queries",
         "scale": {"type": "log", "nice": False, "domain": [min(costs) / 2, 2 * max(costs)]} if spread else {},
@@ -79,7 +80,7 @@ def frontier_chart(found: Frontier) -> Spec:
         "layer": [
             {"mark": {"type": "line", "stroke": "var(--tier-4)", "strokeWidth": 1.5}, "transform": only("plan"),
              "encoding": {"x": x, "y": y}},
-            {"mark": {"type": "rule", "clip": True, "stroke": "var(--quiet)", "opacity": 0.5},
+            {"mark": {"type": "rule", "stroke": "var(--quiet)", "opacity": 0.5},
              "transform": [{"filter": "datum.kind != 'plan'"}],
              "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}},
             {"mark": {"type": "point", "filled": True, "size": 18, "fill": "var(--tier-4)", "opacity": 1},

@@ -136,13 +136,13 @@ def _accuracy_and_cost(
     """The frontier by the certificate's own reference, calibration by gold where there is any: more rows have it."""
     certificate = summary.certificate
     held = certificate["reference"] if certificate is not None else "gold"
-    shown = _estimated(certificate) or measured
-    if shown is None:
+    run = measured if measured and measured.reference == held else _estimated(certificate)
+    if measured is None:
         return None, []
     usd = summary.cost_usd / summary.queries if summary.queries else Decimal(0)
-    run = (shown.accuracy, usd) if shown.reference == held else None
     read_truth(connection, summary.job, held)
-    found = frontier(connection, summary.job, held, certificate, run)
+    point = (run.accuracy, usd) if run else None
+    found = frontier(connection, summary.job, held, certificate, point)
     if summary.graded and held != "gold":
         read_truth(connection, summary.job, "gold")
     return found, calibration(connection, summary.job)

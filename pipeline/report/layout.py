@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.report.share import Share
 from pipeline.report.sql import Row
 
 LONGEST = 200  # characters of a cell: answers may be of any length
@@ -79,6 +80,10 @@ def usd(amount: Decimal | float) -> str:
     """One amount: cents where they are enough."""
     size = abs(float(amount))
     return f"${amount:,.{2 if size >= 1 or not size else 4 if size >= 0.01 else 6}f}"
+
+
+def interval(share: Share) -> str:
+    return f"{100 * share.low:.1f}–{share.high:.1%}"
 
 
 def short(text: str) -> str:

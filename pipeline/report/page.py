@@ -85,11 +85,11 @@ def _table(table: Table) -> str:
     inner = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
     if table.folded:
         return (
-            f'<details><summary>{caption}</summary><div class="wide" role="region" tabindex="0" '
+            f'<details><summary>{caption}</summary><div class="wide" role="group" tabindex="0" '
             f'aria-label="{caption}"><table>{inner}</table></div></details>'
         )
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption>'
+        f'<div class="wide" role="group" tabindex="0" aria-label="{caption}"><table><caption>{caption}</caption>'
         f"{inner}</table></div>"
     )
 

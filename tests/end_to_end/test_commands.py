@@ -115,8 +115,8 @@ def test_report_on_the_terminal(shop: Tierwise, finished: dict[str, Any]) -> Non
         assert f"${Decimal(tier['cost_usd']):,.6f}" in printed
     # And for machines all that `run` said, and more
     kept = tierwise(shop, "report", "env", "--json").json()
-    said = {name: value for name, value in finished.items() if name not in ("billed", "lake")}
-    assert {name: kept[name] for name in said} == said
+    assert set(finished) - set(kept) == {"billed", "lake", "exit_code"}
+    assert kept == kept | {name: value for name, value in finished.items() if name in kept}
     assert [row["asked"] for row in kept["flow"]] == [tier["asked"] for tier in finished["tiers"]]
     assert Decimal(kept["spending"][-1]["usd"]) > 0
 
