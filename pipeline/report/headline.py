@@ -55,7 +55,7 @@ def lines(figures: Figures) -> list[str]:
     if summary.forecast_usd is not None:
         low, high = summary.forecast_usd
         held = "held" if summary.forecast_held else "did not hold"
-        said.append(f"Forecast from earlier jobs {usd(low)} to {usd(high)} (90 %): {held}.")
+        said.append(f"Forecast from earlier jobs {usd(low)} to {usd(high)} (90%): {held}.")
     if summary.stop:
         said.append(f"The job was stopped: {summary.stop}.")
     return said
@@ -67,11 +67,11 @@ def _accuracy(measured: Measured | None) -> Tile:
     found = measured.accuracy
     interval = f"{found.low:.1%} to {found.high:.1%}"
     if not measured.estimated:
-        label, note = "Accuracy", f"{interval} (95 %, Wilson), on {found.rows:,} rows with gold"
+        label, note = "Accuracy", f"{interval} (95%, Wilson), on {found.rows:,} rows with gold"
     else:
         held = {"gold": "gold", "human": "people's labels"}.get(measured.reference, measured.reference)
         label = "Accuracy" if measured.reference == "gold" else f"Agreement with {held}"
-        note = f"{interval} (95 %), estimated from {found.rows:,} audited rows"
+        note = f"{interval} (95%), estimated from {found.rows:,} audited rows"
     return Tile(label=label, value=f"{found.share:.1%}", note=note)
 
 
