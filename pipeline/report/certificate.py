@@ -24,13 +24,12 @@ def headline(row: Row) -> str:
 
 
 def verdict(row: Row) -> list[str]:
-    """The promise alone; nothing where none was asked for."""
+    """The promise alone, without its reasons; nothing where none was asked for."""
     if row["target"] is None:
         return []
     said = "Certified" if row["certified"] else "Pending" if row["pending"] else "Not certified"
-    why = "" if row["certified"] else f": {row['reason']}"
     promise = f"≥ {row['target']:.1%} agreement with {_name(row)} (confidence {_percent(row['confidence'])})"
-    return [f"{said} {promise}{why}"]
+    return [f"{said} {promise}."]
 
 
 def _measured(row: Row) -> str:

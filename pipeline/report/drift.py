@@ -67,9 +67,9 @@ def _accuracy(before: Row, now: Row, level: float) -> list[Change]:
 
 
 def _cost(before: Row, now: Row) -> list[Change]:
-    was, is_ = float(before["usd_per_query"]), float(now["usd_per_query"])
-    if not was:
+    if not before["usd_per_query"] or now["usd_per_query"] is None:  # it has no query
         return []
+    was, is_ = float(before["usd_per_query"]), float(now["usd_per_query"])
     return [Change(what="usd_per_query", before=was, now=is_, change=is_ / was - 1, p=None, drifted=False)]
 
 

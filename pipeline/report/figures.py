@@ -44,6 +44,7 @@ class Top(msgspec.Struct, frozen=True, kw_only=True):
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     summary: Summary
     name: str  # the spec's
+    ladder: list[str]  # the spec's tiers, the cheapest first
     created_at: datetime
     closed_at: datetime
     measured: Measured | None
@@ -68,6 +69,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
             **self.summary.as_dict(),
             **own,
             "name": self.name,
+            "ladder": self.ladder,
             "created_at": self.created_at,
             "closed_at": self.closed_at,
             "top": None if self.top is None else msgspec.structs.asdict(self.top),
@@ -92,13 +94,15 @@ def read_figures(connection: DuckDBPyConnection, job: JobId, manifest: Manifest 
     assert row is not None  # else there is no summary
     spec = json.loads(row["spec"])
     measured = _measured(summary)
-    slowest = [each["query_id"] for each in rows(connection, "slowest", job=job, limit=TRACED)]
+    longest = rows(connection, "slowest", job=job, limit=TRACED)
+    slowest = [each["query_id"] for each in longest if each["latency_ms"]]
     dearest = [each["query_id"] for each in summary.dearest[:TRACED] if each["cost_usd"]]
     traces = {each.result["query_id"]: each for each in read_traces(connection, job, slowest + dearest)}
     found, bins = _accuracy_and_cost(connection, summary, measured)
     return Figures(
         summary=summary,
         name=row["name"],
+        ladder=[tier["name"] for tier in spec["tiers"]],
         created_at=row["created_at"],
         closed_at=row["closed_at"],
         measured=measured,
@@ -137,7 +141,7 @@ def _accuracy_and_cost(
     certificate = summary.certificate
     held = certificate["reference"] if certificate is not None else "gold"
     run = measured if measured and measured.reference == held else _estimated(certificate)
-    if measured is None:
+    if measured is None and certificate is None:
         return None, []
     usd = summary.cost_usd / summary.queries if summary.queries else Decimal(0)
     read_truth(connection, summary.job, held)

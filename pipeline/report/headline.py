@@ -34,7 +34,7 @@ def tiles(figures: Figures) -> list[Tile]:
             note=f"of a cap of {usd(summary.cap_usd)}",
             share=float(summary.cost_usd / summary.cap_usd) if summary.cap_usd else None,
         ),
-        *_against(figures.top, summary.cost_usd, summary.queries - answered),
+        *(_against(figures.top, summary.cost_usd, summary.queries - answered) if answered else []),
     ]
 
 
@@ -63,7 +63,7 @@ def lines(figures: Figures) -> list[str]:
 
 def _accuracy(measured: Measured | None) -> Tile:
     if measured is None:
-        return Tile(label="Accuracy", value="not known", note="no gold in the input, no audit")
+        return Tile(label="Accuracy", value="not known", note="no answer is graded, no audit estimates it")
     found = measured.accuracy
     interval = f"{found.low:.1%} to {found.high:.1%}"
     if not measured.estimated:

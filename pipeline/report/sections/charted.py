@@ -108,9 +108,8 @@ def _spending(figures: Figures) -> Iterator[Section]:
     spending, summary = figures.spending, figures.summary
     if not spending:
         return
-    tiers = {row["tier"]: row["cost_usd"] for row in summary.tiers}
-    paid = [tier for tier in tiers if any(row["tier"] == tier for row in spending)]
-    paid += sorted({row["tier"] for row in spending} - set(paid))
+    spent = {row["tier"] for row in spending}
+    paid = [tier for tier in figures.ladder if tier in spent] + sorted(spent - set(figures.ladder))
     moments: dict[object, Row] = {}
     for row in spending:
         moments.setdefault(row["until"], {"until": row["until"]})[row["tier"]] = row["usd"]

@@ -28,7 +28,7 @@ _RIGHT = {"right": ("share", shares), "95 %": ("interval", stated)}
 
 
 def tabled(figures: Figures) -> Iterator[Section]:
-    yield from _tiers(figures.summary)
+    yield from _tiers(figures.summary, figures.ladder)
     yield from _categories(figures.summary)
     yield from _classes(figures.summary)
     yield from _disbelief(figures.summary)
@@ -38,10 +38,11 @@ def tabled(figures: Figures) -> Iterator[Section]:
     yield from _reviewed(figures.summary)
 
 
-def _tiers(summary: Summary) -> Iterator[Section]:
+def _tiers(summary: Summary, ladder: Sequence[str]) -> Iterator[Section]:
     if not summary.tiers:
         return
-    rows = [_graded(row) for row in summary.tiers]
+    place = {tier: number for number, tier in enumerate(ladder)}
+    rows = [_graded(row) for row in sorted(summary.tiers, key=lambda row: place.get(row["tier"], len(place)))]
     most = max(rows, key=lambda row: row["answered"])
     routes = table(
         "By what chose the tiers",
@@ -51,7 +52,9 @@ def _tiers(summary: Summary) -> Iterator[Section]:
     yield Section(
         name="tiers",
         title="Tiers",
-        finding=f"{most['tier']} gave most of the answers, {most['answered']:,}.",
+        finding=f"{most['tier']} gave most of the answers, {most['answered']:,}."
+        if most["answered"]
+        else "No tier gave an answer that stands.",
         tables=[
             table(
                 "What was asked, what stands, what it cost",
