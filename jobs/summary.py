@@ -29,7 +29,25 @@ def allowance_of(manifest: Manifest) -> Allowance:
 
 
 def print_summary(summary: Summary, lake: str, lake_option: str = "") -> None:
+    """The short form, at the end of a run."""
     console = Console(highlight=False, soft_wrap=True)
+    print_opening(console, summary)
+    if summary.certificate is not None:
+        console.print(f"[bold]{escape(headline(summary.certificate))}[/]")
+        for line in details(summary.certificate):
+            console.print(line, markup=False)
+    console.print(_tiers(summary.tiers))
+    if len(summary.routes) > 1:
+        console.print(_routes(summary.routes))
+    if summary.confusion:
+        console.print(_confusion(summary))
+    if summary.reviewed:
+        console.print(_reviewed(summary.reviewed))
+    print_end(console, summary, lake, lake_option)
+
+
+def print_opening(console: Console, summary: Summary) -> None:
+    """How the job ended, what it cost, how right it is."""
     ended = " · ".join(f"{count:,} {status}" for status, count in summary.statuses.items())
     presumed = f", of it ${summary.presumed_usd:f} presumed" if summary.presumed_usd else ""
     console.print(f"\n[bold]{summary.job}[/] (generation {summary.generation}): {ended}")
@@ -41,20 +59,13 @@ def print_summary(summary: Summary, lake: str, lake_option: str = "") -> None:
         low, high = summary.forecast_usd
         verdict = "held" if summary.forecast_held else "did not hold"
         console.print(f"Forecast from earlier jobs ${low:,.6f} to ${high:,.6f} (90 %): {verdict}")
-    if summary.certificate is not None:
-        console.print(f"[bold]{escape(headline(summary.certificate))}[/]")
-        for line in details(summary.certificate):
-            console.print(line, markup=False)
-    console.print(_tiers(summary.tiers))
-    if len(summary.routes) > 1:
-        console.print(_routes(summary.routes))
     if summary.accuracy is not None:
         graded = f"({summary.correct} of {summary.graded})"
         console.print(f"Accuracy against gold: [bold]{summary.accuracy:.1%}[/] {graded}")
-        if summary.confusion:
-            console.print(_confusion(summary))
-    if summary.reviewed:
-        console.print(_reviewed(summary.reviewed))
+
+
+def print_end(console: Console, summary: Summary, lake: str, lake_option: str) -> None:
+    """Where it all lies, and what to do next."""
     console.print(f"Lake: {lake}", markup=False)
     console.print("Next:")
     for command in _next(summary):

@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
 from jobs.options import JobName, Json, Lake, job_of, print_json, settings_of
-from pipeline.report.sql import Row, first, rows
+from pipeline.report.sql import Row
+from pipeline.report.trace import Trace, read_traces, vote_text
 from pipeline.storage import open_storage
 from pipeline.storage.views import connect
 from schemas.errors import InputError
@@ -22,21 +24,18 @@ def command(
     settings = settings_of(lake)
     job = job_of(settings, job)
     with connect(open_storage(settings.lake_uri())) as connection:
-        result = first(connection, "query_result", job=job, query_id=query_id)
-        if result is None:
-            fix = "See `tierwise query \"SELECT query_id FROM results WHERE job = '…'\"`; the job must be closed."
-            raise InputError(path=f"{job}/{query_id}", why="there is no such query", fix=fix)
-        parts = {
-            name: rows(connection, f"query_{name}", job=job, query_id=query_id)
-            for name in ("decisions", "votes", "calls", "reviews")
-        }
+        found = read_traces(connection, job, [query_id])
+    if not found:
+        fix = "See `tierwise query \"SELECT query_id FROM results WHERE job = '…'\"`; the job must be closed."
+        raise InputError(path=f"{job}/{query_id}", why="there is no such query", fix=fix)
     if as_json:
-        print_json({"result": result, **parts})
+        print_json(msgspec.structs.asdict(found[0]))
         return
-    _print(Console(highlight=False, markup=False, soft_wrap=True), query_id, result, parts)
+    _print(Console(highlight=False, markup=False, soft_wrap=True), query_id, found[0])
 
 
-def _print(console: Console, query_id: str, result: Row, parts: dict[str, list[Row]]) -> None:
+def _print(console: Console, query_id: str, trace: Trace) -> None:
+    result = trace.result
     console.print(f"{query_id}: {result['status']}, {result['answer']!r} by {result['tier']}")
     console.print(f"why: {result['reason']}")
     console.print(
@@ -45,29 +44,23 @@ def _print(console: Console, query_id: str, result: Row, parts: dict[str, list[R
     console.print(f"document: {str(result['text'])[:300]}")
     if result["gold"] is not None:
         console.print(f"gold: {result['gold']}")
-    for review in parts["reviews"]:
+    for review in trace.reviews:
         console.print(_review(review))
-    for step in parts["decisions"]:
+    for step in trace.decisions:
         verdict = "accepted" if step["accepted"] else "escalated"
         console.print(
             f"{step['position'] + 1}. {step['tier']}: {step['answer']!r}, {verdict}: {step['reason']}"
         )
-        said = [vote for vote in parts["votes"] if vote["position"] == step["position"]]
-        votes = ", ".join(map(_vote, said))
+        said = [vote for vote in trace.votes if vote["position"] == step["position"]]
+        votes = ", ".join(map(vote_text, said))
         console.print(f"   P(correct) {step['confidence']:.2f}; {votes}" if votes else "   no votes")
-    for call in parts["calls"]:
+    for call in trace.calls:
         presumed = " (presumed)" if call["presumed"] else ""
         outcome = f"reused from {call['reused_from']}" if call["reused_from"] else call["outcome"]
         console.print(
             f"call {call['call_id'][:8]}: {call['purpose']} by {call['tier']}, attempt {call['attempt'] + 1}, "
             f"{outcome}, ${call['cost_usd']:f}{presumed}, {call['latency_ms']} ms {call['error']}".rstrip()
         )
-
-
-def _vote(vote: Row) -> str:
-    if vote["score"] is None:
-        return f"{vote['judge']} failed ({vote['reason']})"
-    return f"{vote['judge']} {vote['score']:.2f}"
 
 
 def _review(row: Row) -> str:

@@ -68,27 +68,37 @@ def _find(uri: str, paths: Sequence[Path], folder: Path) -> Drift:
 
 
 def _reward(name: str, before: int, now: int, before_right: float, now_right: float, *, level: float) -> Test:
-    """Two proportions, pooled."""
-    change = now_right / now - before_right / before
-    pooled = (now_right + before_right) / (now + before)
-    error = sqrt(max(pooled * (1 - pooled), 1e-12) * (1 / now + 1 / before))
-    p = erfc(abs(change) / error / sqrt(2))
+    change, p = compare_shares(before, now, before_right, now_right)
     drifted = p < level and abs(change) >= LEAST_REWARD
     return Test(what="reward", name=name, before=before, now=now, change=change, p=p, drifted=drifted)
 
 
 def _shares(what: What, counts: Sequence[tuple[int, int]], level: float) -> Test:
-    """Two rows of counts: Pearson's χ² with as many degrees of freedom as names less one."""
     before, now = sum(row[0] for row in counts), sum(row[1] for row in counts)
-    change, p = 0.0, 1.0
-    if before and now and len(counts) > 1:
-        change = sum(abs(b / before - n / now) for b, n in counts) / 2
-        expected = [((b + n) * before / (before + now), (b + n) * now / (before + now)) for b, n in counts]
-        pairs = zip(counts, expected, strict=True)
-        statistic = sum((b - eb) ** 2 / eb + (n - en) ** 2 / en for (b, n), (eb, en) in pairs)
-        p = _exceeds(statistic, len(counts) - 1)
+    change, p = compare_mixes(counts)
     drifted = p < level and change >= LEAST_SHARES
     return Test(what=what, name="", before=before, now=now, change=change, p=p, drifted=drifted)
+
+
+def compare_shares(before: int, now: int, before_right: float, now_right: float) -> tuple[float, float]:
+    """Change of a share, and the p-value of two proportions, pooled. Both counts are above zero."""
+    change = now_right / now - before_right / before
+    pooled = (now_right + before_right) / (now + before)
+    error = sqrt(max(pooled * (1 - pooled), 1e-12) * (1 / now + 1 / before))
+    return change, erfc(abs(change) / error / sqrt(2))
+
+
+def compare_mixes(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """Part that moved (total variation) between two rows of counts, and the p-value of Pearson's χ² with as many
+    degrees of freedom as names less one."""
+    before, now = sum(row[0] for row in counts), sum(row[1] for row in counts)
+    if not before or not now or len(counts) < 2:
+        return 0.0, 1.0
+    change = sum(abs(b / before - n / now) for b, n in counts) / 2
+    expected = [((b + n) * before / (before + now), (b + n) * now / (before + now)) for b, n in counts]
+    pairs = zip(counts, expected, strict=True)
+    statistic = sum((b - eb) ** 2 / eb + (n - en) ** 2 / en for (b, n), (eb, en) in pairs)
+    return change, _exceeds(statistic, len(counts) - 1)
 
 
 def _exceeds(statistic: float, freedom: int) -> float:

@@ -23,6 +23,15 @@ def headline(row: Row) -> str:
     )
 
 
+def verdict(row: Row) -> list[str]:
+    """The promise alone, without its reasons; nothing where none was asked for."""
+    if row["target"] is None:
+        return []
+    said = "Certified" if row["certified"] else "Pending" if row["pending"] else "Not certified"
+    promise = f"≥ {row['target']:.1%} agreement with {_name(row)} (confidence {_percent(row['confidence'])})"
+    return [f"{said} {promise}."]
+
+
 def _measured(row: Row) -> str:
     what = (
         f"Agreement with {_name(row)} on {row['audited']:,} audited rows; they cost ${row['audit_usd']:,.6f}"

@@ -71,7 +71,7 @@ def summarise(connection: DuckDBPyConnection, job: JobId, limit: int = 10) -> Su
         queries=row["queries"],
         statuses={each["status"]: each["queries"] for each in rows(connection, "statuses", job=job)},
         tiers=rows(connection, "tiers", job=job),
-        categories=rows(connection, "categories", job=job),
+        categories=rows(connection, "categories", job=job, limit=10 * limit),
         routes=rows(connection, "routes", job=job),
         cost_usd=row["spent_usd"],
         presumed_usd=row["presumed_usd"],

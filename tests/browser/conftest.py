@@ -39,17 +39,24 @@ PATIENCE_S = 60.0
 
 @pytest.fixture(scope="session")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    programs = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    if missing := [name for name, path in programs.items() if path is None]:
+    if missing := [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]:
         pytest.skip(f"no {' and no '.join(missing)} on the PATH: infra/browser.sh installs them")
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Chrome]:
     options = ChromeOptions()
-    options.binary_location = programs["chromium"] or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=ChromeService(programs["chromedriver"]))
-    yield driver
-    driver.quit()
+    driver = Chrome(options=options, service=ChromeService(shutil.which("chromedriver")))
+    try:
+        yield driver
+    finally:
+        driver.quit()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-from pathlib import Path
 from typing import Any
 
 from selenium.webdriver import Chrome
@@ -12,11 +11,11 @@ from selenium.webdriver.common.keys import Keys
 
 from pipeline.storage.final import write_final
 from tests.browser.conftest import PATIENCE_S, Page, reviewing, served
+from tests.browser.looks import SHOTS, emulate, faint, problems, violations
 from tests.contract.storage.rows import filled
 from tests.end_to_end.command import Tierwise
 from tests.reviewing import CLASSIFY, EXTRACT, FREE, MULTI, queued
 
-SHOTS = Path(__file__).parents[2] / "build" / "figures"
 EVIL = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>\u202e {{7*7}}"
 TEXTS = ["The invoice of May was charged twice.", EVIL, "Nobody answers the phone.", "Where is my parcel?"]
 ANSWERS = [("billing", "billing"), ("=account", "other"), ("outage", "=account"), ("other", "other")]
@@ -182,8 +181,10 @@ def test_it_can_be_read_in_light_and_dark_and_by_a_screen_reader(place: Tierwise
             emulate(page.driver, scheme)
             page.open(url).press("?")
             assert faint(page.driver) == [], scheme
+            assert violations(page.driver) == [], scheme
             page.press(Keys.ESCAPE)
             assert faint(page.driver) == [], scheme
+            assert violations(page.driver) == [], scheme
             assert page.driver.save_screenshot(str(SHOTS / f"review-{scheme}.png"))
         assert nameless(page.driver) == []
         # Tab reaches every control and comes out again
@@ -193,16 +194,6 @@ def test_it_can_be_read_in_light_and_dark_and_by_a_screen_reader(place: Tierwise
             reached.add(page.focus())
         assert {"document", "options", "take", "skip", "undo", "ask"} <= reached
     emulate(page.driver, "light")
-
-
-def emulate(driver: Chrome, scheme: str) -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def problems(driver: Chrome) -> list[str]:
-    """What the browser's console complains about: scripts, the content policy."""
-    return [entry["message"] for entry in driver.get_log("browser") if "favicon" not in entry["message"]]
 
 
 def outside(driver: Chrome, url: str) -> list[str]:
@@ -223,29 +214,6 @@ def nameless(driver: Chrome) -> list[str]:
     controls = [node for node in nodes if not node.get("ignored") and node["role"]["value"] in roles]
     assert controls
     return [node["role"]["value"] for node in controls if not node.get("name", {}).get("value")]
-
-
-def faint(driver: Chrome) -> list[str]:
-    """Visible text whose contrast is under 4.5 (WCAG 2.2, 1.4.3)."""
-    return list(driver.execute_script(_FAINT))
-
-
-_FAINT = """
-const linear = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-const parse = (text) => text.match(/[0-9.]+/g).map(Number);
-const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-const back = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
-  if (c.length < 4 || c[3] === 1) return c; } return parse(getComputedStyle(document.body).backgroundColor); };
-const found = [];
-for (const e of document.querySelectorAll('body *')) {
-  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-  if (!own || !e.checkVisibility() || e.disabled) continue;
-  const [one, other] = [light(parse(getComputedStyle(e).color)), light(back(e))];
-  const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-  if (contrast < 4.5) found.push(`${e.tagName} ${e.textContent.slice(0, 30)}: ${contrast.toFixed(2)}`);
-}
-return found;
-"""
 
 
 def test_of_a_drawn_query_the_page_shows_no_answer(place: Tierwise, page: Page) -> None:

@@ -130,7 +130,7 @@ def test_a_job_ends_with_its_certificate(tmp_path: Path) -> None:
         report = tierwise(place, "report", "kept", "--json").json()
         assert report["certificate"]["plan"] == row["plan"]
         tierwise(place, "report", "kept", "-o", "page.html")
-        assert "certified ≥ 93.0%" in (tmp_path / "page.html").read_text()
+        assert "Certified ≥ 93.0% agreement with large" in (tmp_path / "page.html").read_text()
         assert tierwise(place, "status", "kept", "--json").json()["audit"]["kind"] == "planned"
         # And the drawn rows that disagree can be looked at
         wrong = tierwise(place, "query", "disagreements", "--job", "kept", "--limit", "999", "--json").json()

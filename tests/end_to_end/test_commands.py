@@ -112,10 +112,32 @@ def test_report_on_the_terminal(shop: Tierwise, finished: dict[str, Any]) -> Non
     assert f"${Decimal(finished['cost_usd']):,.6f} of a cap of $0.50" in printed
     assert f"{finished['accuracy']:.1%} ({finished['correct']} of {ROWS})" in printed
     for tier in finished["tiers"]:
-        assert f"${tier['cost_usd']}" in printed
-    # And for machines the same as `run` said
+        assert f"${Decimal(tier['cost_usd']):,.6f}" in printed
+    # And for machines all that `run` said, and more
     kept = tierwise(shop, "report", "env", "--json").json()
-    assert kept == {name: value for name, value in finished.items() if name in kept}
+    assert set(finished) - set(kept) == {"billed", "lake", "exit_code"}
+    assert kept == kept | {name: value for name, value in finished.items() if name in kept}
+    assert [row["asked"] for row in kept["flow"]] == [tier["asked"] for tier in finished["tiers"]]
+    assert Decimal(kept["spending"][-1]["usd"]) > 0
+
+
+def test_report_as_markdown(shop: Tierwise, finished: dict[str, Any]) -> None:
+    tierwise(shop, "report", "env", "-o", "report.md")
+    text = (shop.folder / "report.md").read_text()
+    assert text.startswith("# env\n")
+    assert f"| {finished['accuracy']:.1%} |" in text
+    lines = text.splitlines()
+    for tier in finished["tiers"]:
+        assert any(line.startswith(f"| {tier['tier']} | {tier['asked']} |") for line in lines)
+    # Then every table is one: as many cells in each of its rows as in its head
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) > 5
+    assert all(len({line.count("|") - line.count("\\|") for line in table}) == 1 for table in tables)
+
+
+def test_a_report_of_an_unknown_form(shop: Tierwise, finished: dict[str, Any]) -> None:
+    said = tierwise(shop, "report", "env", "-o", "report.pdf", code=2)
+    assert "FILE.html or FILE.md" in " ".join(said.err.replace("│", " ").split())
 
 
 class Page(HTMLParser):
@@ -149,13 +171,14 @@ def test_report_as_a_page(shop: Tierwise, finished: dict[str, Any]) -> None:
     page = Page(html)
     assert html.startswith("<!doctype html>")
     assert page.open == []
-    assert f"${Decimal(finished['cost_usd']):,.6f}" in page.texts
+    assert f"${Decimal(finished['cost_usd']):.6f}" in page.texts
     assert f"{finished['accuracy']:.1%}" in page.texts
     for tier in finished["tiers"]:
-        assert {tier["tier"], str(tier["answered"]), tier["cost_usd"]} <= set(page.texts)
-    assert finished["dearest"][0]["query_id"] in page.texts
-    # And it asks nobody for anything
-    assert "http" not in html
+        assert {tier["tier"], str(tier["answered"]), f"${Decimal(tier['cost_usd']):.6f}"} <= set(page.texts)
+    assert f"{finished['dearest'][0]['query_id']}: answered" in html
+    # And it names no other place, nor runs anything
+    assert "://" not in html
+    assert "script" not in page.tags
 
 
 def test_a_page_that_cannot_be_written(shop: Tierwise, finished: dict[str, Any]) -> None:
@@ -170,7 +193,11 @@ def test_markup_in_documents_stays_text(marked: Tierwise) -> None:
     # Then the page shows them, and none becomes an element
     assert MARKUP in page.texts
     assert "script" not in page.tags
-    # And so does the terminal
+    # And so do Markdown and the terminal
+    tierwise(marked, "report", "marked", "-o", "page.md")
+    written = (marked.folder / "page.md").read_text()
+    assert r"\<script\>alert(1)\</script\> \& \[/b\] \[red\]" in written
+    assert "<" not in written.replace(r"\<", "")
     assert "[/i]" in tierwise(marked, "report", "marked").out
     why = tierwise(marked, "why", "marked", MARKUP).out
     assert f"{MARKUP}: answered, '[/i]' by words" in why

@@ -1,3 +1,3 @@
--- The judges' words on one query.
-SELECT position, tier, judge, version, score, reason
-FROM votes WHERE job = $job AND query_id = $query_id ORDER BY asked_in, position, judge
+-- The judges' words on these queries.
+SELECT query_id, position, tier, judge, version, score, reason
+FROM votes WHERE job = $job AND query_id IN (SELECT unnest($query_ids)) ORDER BY asked_in, position, judge
