@@ -1,5 +1,6 @@
 """What happens by the clock: ticks, published for the workers. What a tick does is decided in the ledger (a sweep runs
-under a lease, an occurrence is entered once), so one beat, two or a tick twice make no difference."""
+under a lease, an occurrence is entered once) and workers look by themselves too, so no beat, one or two make no
+difference but in how soon."""
 
 import signal
 

@@ -12,14 +12,13 @@ from pipeline.close import close_generation
 from pipeline.flow import take_batch
 from pipeline.logs import about
 from pipeline.ruling import audit_batch, labels_batch, ready_batches
-from pipeline.schedule.fire import fire
 from pipeline.update import update
 from pipeline.webhook import deliver
 from pipeline.work import Work
 from schemas.ids import BatchIndex, Generation, JobId
 from workers.app import BATCH_TASK, CLOSE_TASK, FIRE_TASK, SWEEP_TASK
-from workers.dead import end_dead_leases
 from workers.dispatch import Dispatch
+from workers.firing import fire_due, fire_forever
 from workers.gauge import Counted
 from workers.process import Process
 from workers.sweeper import sweep, sweep_forever
@@ -54,13 +53,14 @@ def register(app: Celery, process: Process) -> None:
         process.run(sweep(process.services, dispatch))
 
     @app.task(name=FIRE_TASK)
-    def fire_due() -> None:
-        process.run(run_fire(process, dispatch))
+    def fire_once() -> None:
+        process.run(fire_due(process.services, dispatch))
 
     @worker_ready.connect(weak=False)
     def start(sender: Consumer, **_: object) -> None:
         sender.hub.call_repeatedly(STOP_WITHIN_S, _wake)
         process.spawn(sweep_forever(process.services, dispatch))
+        process.spawn(fire_forever(process.services, dispatch))
 
     @worker_shutdown.connect(weak=False)
     def stop(**_: object) -> None:
@@ -113,10 +113,3 @@ async def run_close(process: Process, job: JobId, generation: Generation) -> Non
         if closed and work.spec.webhook:
             await deliver(process.services)
     log.info("close %s/%s: %s", job, generation, "done" if closed else "elsewhere")
-
-
-async def run_fire(process: Process, dispatch: Dispatch) -> None:
-    """Whoever died after its job was made: the next look publishes it again."""
-    await end_dead_leases(process.services)
-    for fired in await fire(process.services, lambda pinned: asyncio.to_thread(dispatch.job, pinned)):
-        log.info("schedule %s: %s %s", fired.schedule, fired.state, fired.job or fired.note)
