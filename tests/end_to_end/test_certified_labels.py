@@ -144,3 +144,27 @@ def test_labels_need_a_target_labels_and_a_reference_that_can_be_asked(tmp_path:
         spec["quality"] = {"target": 0.9, "reference": "large", "per_label": 10}
         spec["task"] = {"kind": "extract", "schema": {"type": "object"}}
         assert "no labels or choices" in tierwise(place, "run", write_spec(place, spec), code=2).err
+
+
+def test_of_gold_that_is_there_each_label_is_counted_whole(tmp_path: Path) -> None:
+    place = Tierwise(folder=tmp_path)
+    with upstream() as served:
+        # Given gold of every row as the reference
+        run(place, spec_of(place, served, "counted", target=0.8, reference="gold", per_label={"target": 0.9}))
+        # Then nothing is drawn or asked: what is certified of a label is what is true of it
+        true = place.rows(
+            "SELECT answer, count(*) AS n, sum((answer = gold)::INT) AS good "
+            "FROM results JOIN documents USING (query_id) GROUP BY answer ORDER BY answer"
+        )
+        claims = claims_of(place)["claims"]
+        assert [claim["stratum"]["label"] for claim in claims] == [row["answer"] for row in true]
+        for claim, row in zip(claims, true, strict=True):
+            each = claim["stratum"]
+            assert (each["rows"], each["known"], each["sure"], each["drawn"]) == (
+                row["n"],
+                row["n"],
+                row["good"],
+                0,
+            )
+            assert claim["certified"] == (row["good"] >= 0.9 * row["n"])
+        assert place.rows("SELECT count(*) AS n FROM calls WHERE purpose = 'stratum'") == [{"n": 0}]
