@@ -4,6 +4,7 @@ import os
 import shlex
 import tomllib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -86,7 +87,7 @@ def _arguments(words: Sequence[str]) -> list[str]:
 
 def _lake_folder(words: Sequence[str]) -> Path | None:
     """As settings have it, without loading them."""
-    named = [after for word, after in zip(words, words[1:], strict=False) if word == LAKE]
+    named = [after for word, after in pairwise(words) if word == LAKE]
     lake = named[-1] if named else os.environ.get("TIERWISE_LAKE") or _from_file() or "lake"
     if lake.startswith("file://"):
         return Path(unquote(urlsplit(lake).path))
