@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import typer
 from pydantic import TypeAdapter, ValidationError
 
@@ -100,6 +101,8 @@ def _plain(data: Any) -> Any:
             return {key if isinstance(key, str) else str(key): _plain(value) for key, value in data.items()}
         case list() | tuple():
             return [_plain(each) for each in data]
+        case msgspec.Struct():
+            return _plain(msgspec.structs.asdict(data))
         case Decimal():
             return f"{data:f}"
         case float() if not math.isfinite(data):

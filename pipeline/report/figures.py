@@ -60,30 +60,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     released: Row | None  # what the provider's invoice has given back since
 
     def as_dict(self) -> dict[str, Any]:
-        """The summary's keys and these; the dearest and slowest queries by their traces."""
-        own = {name: msgspec.to_builtins(getattr(self, name)) for name in ("measured", "frontier")}
-        drift = None if self.drift is None else msgspec.structs.asdict(self.drift)
-        if drift is not None:
-            drift["changes"] = msgspec.to_builtins(drift["changes"])
-        return {
-            **self.summary.as_dict(),
-            **own,
-            "name": self.name,
-            "ladder": self.ladder,
-            "created_at": self.created_at,
-            "closed_at": self.closed_at,
-            "top": None if self.top is None else msgspec.structs.asdict(self.top),
-            "flow": self.flow,
-            "spending": self.spending,
-            "calibration": self.calibration,
-            "traces": {
-                name: [msgspec.structs.asdict(trace) for trace in getattr(self, name)]
-                for name in ("dearest", "slowest")
-            },
-            "drift": drift,
-            "ended": self.ended,
-            "released": self.released,
-        }
+        """The summary's keys and these; traces apart, since `dearest` is a list of the summary's."""
+        own = msgspec.structs.asdict(self)
+        summary: Summary = own.pop("summary")
+        traces = {name: own.pop(name) for name in ("dearest", "slowest")}
+        return {**summary.as_dict(), **own, "traces": traces}
 
 
 def read_figures(connection: DuckDBPyConnection, job: JobId, manifest: Manifest | None = None) -> Figures:
@@ -164,7 +145,11 @@ def _top(
         usd = row["audited_usd" if basis == "audit" else "asked_usd"]
         if seen and usd:
             return Top(
-                tier=tier, usd=usd / seen * row["queries"], queries=row["queries"], basis=basis, seen=seen
+                tier=tier,
+                usd=round(usd / seen * row["queries"], 9),
+                queries=row["queries"],
+                basis=basis,
+                seen=seen,
             )
     price = manifest.prices.get(tier) if manifest else None
     if row["asked"] or price is None or not row["input_tokens"]:

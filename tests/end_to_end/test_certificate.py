@@ -221,6 +221,10 @@ def test_a_target_out_of_reach_is_refused_after_pilot_and_audit(tmp_path: Path) 
         [ended] = place.rows("SELECT DISTINCT status, reason FROM results")
         assert ended == {"status": "cancelled", "reason": row["reason"]}
         assert place.rows("SELECT stop FROM jobs") == [{"stop": "infeasible"}]
+        # And its report shows what the pilot and the audit found of each tier, though nothing was answered
+        found = tierwise(place, "report", "beyond", "-o", "page.html", "--json").json()["frontier"]
+        assert {point["kind"] for point in found["points"]} == {"tier", "plan"}
+        assert "Not certified ≥" in (tmp_path / "page.html").read_text()
         # And resuming it, with whatever money, is refused
         tierwise(place, "resume", "beyond", "--add-budget", "5", code=7)
         assert place.money("beyond").cap == 5 * 10**9
