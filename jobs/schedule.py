@@ -52,7 +52,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Keep a spec to be run by its `schedule:`, as it is now; again with the same name, it replaces the one before.
-    `tierwise beat` or `tierwise schedule run` fires it."""
+    `tierwise worker` and `tierwise beat`, or `tierwise schedule run`, fire it."""
     said = run_async(_add(settings_of(lake, ledger), spec, name, lake))
     if as_json:
         print_json(said)
@@ -60,7 +60,9 @@ def add(
     what = "nothing changed" if said["replaced"] else ""
     what = f"changed: {', '.join(said['changed'])}" if said["changed"] else what
     typer.echo(f"{'Replaced' if said['replaced'] else 'Added'} {said['name']}{f' ({what})' if what else ''}.")
-    typer.echo(f"Next: {said['next']}. `tierwise beat` or `tierwise schedule run` fires it.")
+    typer.echo(
+        f"Next: {said['next']}. `tierwise worker` and `tierwise beat`, or `tierwise schedule run`, fire it."
+    )
 
 
 async def _add(settings: Settings, path: Path, name: str | None, lake: str | None) -> dict[str, Any]:

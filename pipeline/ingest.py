@@ -73,7 +73,7 @@ async def ingest(
         size += sum(len(query.text.encode()) for query in queries if query.rejected is None)
     counts = answered.counts if answered else None
     if not total and counts and counts.unchanged:
-        raise NothingNew(counts=counts)
+        raise NothingNew(why=counts)
     if not total:
         raise InputError(path=", ".join(source.paths()), why="it holds no rows")
     return Ingested(queries=total, rejected=rejected, bytes=size, batches=batches, incremental=counts)

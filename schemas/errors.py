@@ -138,7 +138,7 @@ class InputError(TierwiseError):
 
 
 class NothingNew(TierwiseError):
-    """Nothing new: {counts}. No job was made."""
+    """Nothing new: {why}. No job was made."""
 
     exit_code = 0
 

@@ -21,7 +21,7 @@ def _receiver(url: str) -> str:
 
 
 class Schedule(Model):
-    """Added by `tierwise schedule add`, fired by `tierwise beat` or `tierwise schedule run`."""
+    """Added by `tierwise schedule add`; fired by workers and beat, or by `tierwise schedule run`."""
 
     cron: str = Field(
         description="minute hour day month weekday, as Debian's cron reads them: a fixed time that the clocks skip in "
