@@ -16,7 +16,7 @@ def catalogue() -> dict[str, set[str]]:
         job=JobId("j"), created_at=1, batches=1, committed=1, leased=1, attempts=1, overdue_at=1, held_at=1
     )  # fmt: skip
     money = {name: Nano(1) for name in ("cap", "spent", "held", "presumed")}
-    account = Account(account=AccountId("a"), parent=None, **money)
+    account = Account(account=AccountId("a"), parents=(), **money)
     seen = Overview(clock=1, states={}, stops={}, jobs=[job], accounts=[account], upstreams={"u": Pacing()})
     for family in families_of(seen, 1):
         found |= {sample.name: set(sample.labels) for sample in family.samples}

@@ -16,7 +16,7 @@ USD = 10**9
 
 def account(name: str, parent: str | None = None) -> Account:
     return Account(
-        account=AccountId(name), parent=AccountId(parent) if parent else None,
+        account=AccountId(name), parents=(AccountId(parent),) if parent else (),
         cap=Nano(5 * USD), spent=Nano(2 * USD), held=Nano(USD), presumed=Nano(USD // 2),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from pipeline.labels import Label, Labels
 from pipeline.review.queue import Item, Selected, read_items, read_queue
 from pipeline.review.sheet import COLUMNS, read_sheet, write_sheet
 from pipeline.storage.memory import MemoryStorage
-from pipeline.storage.views import connect
+from pipeline.storage.views import connect, prepare_lake
 from pipeline.task.parse import parser_of
 from schemas.errors import InputError, JobNotClosed, OutputError, ReviewError
 from schemas.ids import JobId
@@ -248,6 +248,7 @@ async def test_labels_of_an_older_lake_are_read() -> None:
         sink = pa.BufferOutputStream()
         pq.write_table(pq.read_table(pa.BufferReader(storage.objects[key])).select(old), sink)
         storage.objects[key] = sink.getvalue().to_pybytes()
+    await prepare_lake(storage)  # as every job and `doctor` do
     with connect(storage) as connection:
         assert connection.execute("SELECT label, reviewer FROM reviewed").fetchall() == [("other", None)]
     again = Labels(storage, JOB)

@@ -20,7 +20,7 @@ def kinds() -> list[type[TierwiseError]]:
 @pytest.mark.parametrize("kind", kinds())
 def test_every_error_fills_in_its_fields_and_can_be_pickled(kind: type[TierwiseError]) -> None:
     names = ("tier", "variable", "model", "why", "feature", "package", "port", "url", "known", "job", "state")
-    error = kind(**{name: "{x}" for name in (*names, "path", "key", "name", "counts")})
+    error = kind(**{name: "{x}" for name in (*names, "path", "key", "name", "count", "jobs")})
 
     again = pickle.loads(pickle.dumps(error))
 
