@@ -12,7 +12,7 @@ def command(
     log_level: LogLevel = None,
 ) -> None:
     """Have the workers fire schedules and sweep, until stopped. It needs the broker alone; two do no harm."""
-    from pipeline.logs import set_up
+    from pipeline.monitoring.logs import set_up
     from workers.app import make_app, probe_broker
     from workers.beat import run_beat
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs.options import JobName, Json, Lake, job_of, print_json, run_async, settings_of
-from pipeline.human import certify_by_people
+from pipeline.audit.human import certify_by_people
 from pipeline.report.certificate import details, headline
 from pipeline.report.sql import first
 from pipeline.report.summary import certified_code

@@ -9,7 +9,8 @@ import msgspec
 import typer
 
 from jobs.options import Json, Lake, Ledger, print_json, run_async, settings_of
-from pipeline.checkup import (
+from pipeline.ledger import open_ledger
+from pipeline.monitoring.checkup import (
     check_clock,
     check_jobs,
     check_keys,
@@ -18,12 +19,11 @@ from pipeline.checkup import (
     check_versions,
     checked,
 )
-from pipeline.ledger import open_ledger
 from pipeline.settings import Settings
 from pipeline.storage import open_storage
 from pipeline.storage.versions import migrate as migrate_lake
 from pipeline.storage.views import rebuild_views
-from pipeline.submit import read_spec
+from pipeline.submit.spec import read_spec
 from pipeline.wiring.services import now_ms
 from schemas.errors import TierwiseError
 from schemas.finding import Finding, failed

@@ -7,7 +7,7 @@ from jobs.options import Budget, Json, Lake, Limit, Spec, print_json, run_async,
 from pipeline.estimate import ESCALATING, Estimate, estimate
 from pipeline.forecast import COVERAGE, Forecast
 from pipeline.storage import open_storage
-from pipeline.submit import read_spec
+from pipeline.submit.spec import read_spec
 from schemas.money import format_usd, nano_to_usd, usd_to_nano
 
 

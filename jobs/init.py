@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from jobs.options import Json, print_json, run_async, usd
-from pipeline.draft import CAP, Classifier, Draft, Kind, Model, write_draft
 from pipeline.estimate import estimate
-from pipeline.guess import Guess, guess
 from pipeline.sources import read_rows
-from pipeline.submit import Prepared, prepare
+from pipeline.submit.draft import CAP, Classifier, Draft, Kind, Model, write_draft
+from pipeline.submit.guess import Guess, guess
+from pipeline.submit.spec import Prepared, prepare
 from schemas.errors import InputError
 from schemas.ids import Nano
 from schemas.loading import load_spec

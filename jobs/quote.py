@@ -11,12 +11,13 @@ from rich.table import Table
 
 from jobs.options import Budget, Json, Lake, Ledger, Spec, print_json, run_async, services_of, settings_of
 from jobs.run import work_to_the_end
+from pipeline.audit.ruling import read_ruling
 from pipeline.certify.outcomes import Candidate
 from pipeline.certify.quote import Offer, Quote
 from pipeline.estimate import estimate
 from pipeline.report.summary import Summary
-from pipeline.ruling import read_ruling
-from pipeline.submit import Prepared, create_job, new_job_id, read_spec
+from pipeline.submit.job import create_job, new_job_id
+from pipeline.submit.spec import Prepared, read_spec
 from pipeline.work import Services
 from schemas.errors import Problem, SpecError, TierwiseError
 from schemas.ids import Generation

@@ -19,9 +19,9 @@ from jobs.options import (
 )
 from jobs.run import work_to_the_end
 from jobs.summary import allowance_of, print_summary, read_summary
+from pipeline.audit.ruling import ready_batches
 from pipeline.report.summary import Summary, exit_code
 from pipeline.resume import resume
-from pipeline.ruling import ready_batches
 from pipeline.settings import Settings
 from schemas import lake as layout
 from schemas import manifest

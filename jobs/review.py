@@ -16,7 +16,7 @@ from rich.table import Table
 from jobs.certify import certify_job
 from jobs.feedback import grade_job
 from jobs.options import JobName, Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
-from pipeline.human import NotByPeople
+from pipeline.audit.human import NotByPeople
 from pipeline.labels import Labels
 from pipeline.report.certificate import headline
 from pipeline.report.sql import Row

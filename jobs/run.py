@@ -20,7 +20,8 @@ from jobs.progress import board
 from jobs.summary import print_summary, read_summary
 from pipeline.report.summary import Summary, exit_code
 from pipeline.settings import Settings
-from pipeline.submit import create_job, read_spec
+from pipeline.submit.job import create_job
+from pipeline.submit.spec import read_spec
 from pipeline.wiring.work import close_work, open_work
 from pipeline.work import Services
 from schemas.ids import JobId

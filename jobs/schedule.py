@@ -23,7 +23,7 @@ from pipeline.report.summary import exit_code
 from pipeline.schedule.fire import fire, spec_of
 from pipeline.schedule.occurrences import upcoming
 from pipeline.settings import Settings
-from pipeline.submit import read_spec
+from pipeline.submit.spec import read_spec
 from pipeline.webhook import deliver, webhook_of
 from pipeline.work import Services
 from schemas.errors import Problem, SpecError, UnknownSchedule

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.watch import JobLine, JobView, TierView, amounts_of
+from pipeline.monitoring.watch import JobLine, JobView, TierView, amounts_of
 from schemas.money import format_usd
 
 WIDE, NARROW = (

@@ -16,9 +16,9 @@ from rich.live import Live
 from jobs.options import Json, Lake, Ledger, job_of, print_json, run_async, services_of, settings_of
 from jobs.screen import job_screen, jobs_screen, key_of, line_of, trouble
 from jobs.summary import allowance_of, print_summary, read_summary
+from pipeline.monitoring.watch import JobsWatch, JobView, JobWatch, amounts_of
 from pipeline.report.summary import exit_code
 from pipeline.settings import Settings
-from pipeline.watch import JobsWatch, JobView, JobWatch, amounts_of
 from pipeline.webhook import webhook_of
 from schemas import lake as layout
 from schemas import manifest

@@ -20,7 +20,8 @@ from jobs.options import (
     settings_of,
 )
 from pipeline.settings import Settings
-from pipeline.submit import create_job, read_spec
+from pipeline.submit.job import create_job
+from pipeline.submit.spec import read_spec
 from schemas.errors import Problem, SpecError
 from schemas.ids import JobId
 from schemas.job import JobSpec

@@ -85,7 +85,7 @@ def _metrics(settings: Settings, running: Sequence[SpawnProcess]) -> Iterator[Pa
 
 def work(settings: Settings, threads: int, metrics: Path | None = None, number: int = 0) -> None:
     """One worker process: a Celery thread pool whose tasks hand their batch to one loop thread."""
-    from pipeline.logs import set_up
+    from pipeline.monitoring.logs import set_up
     from workers.app import hush, make_app
     from workers.gauge import Gauge
     from workers.process import Process

@@ -15,13 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.certificate import certify
+from pipeline.audit.certificate import certify
+from pipeline.audit.human import open_certificate
 from pipeline.combiner import fit_combiner
-from pipeline.human import open_certificate
 from pipeline.learning.learn import learn_from
 from pipeline.learning.rewards import final_tables
 from pipeline.leased import leased
-from pipeline.logs import about
+from pipeline.monitoring.logs import about
 from pipeline.ports.ledger import Account, JobRow
 from pipeline.rows import calls_table
 from pipeline.storage.commits import read_commits

@@ -13,7 +13,7 @@ from pipeline.cascade.call import Caller
 from pipeline.cascade.holder import CONCERNS_THE_BATCH
 from pipeline.cascade.rung import Asked, Rung
 from pipeline.features.stored import packed
-from pipeline.logs import ONCE, QUERY
+from pipeline.monitoring.logs import ONCE, QUERY
 from pipeline.rows import OffLedger
 from pipeline.task.length import fit
 from pipeline.task.mask import mask

@@ -13,7 +13,8 @@ from pipeline.ports.judge import PayingJudge
 from pipeline.ports.storage import Storage
 from pipeline.providers.http import HttpClient
 from pipeline.sources import UNREADABLE, Row, read_rows
-from pipeline.submit import Prepared, above_reference
+from pipeline.submit.checks import above_reference
+from pipeline.submit.spec import Prepared
 from pipeline.task.length import fit
 from pipeline.task.prompt import build_prompt
 from pipeline.wiring.judges import build_agreement, build_paying

@@ -21,29 +21,27 @@ import msgspec
 import pyarrow.parquet as pq
 from msgspec.structs import replace
 
-from pipeline.audit import AuditCaller, give_up_audit, hold_audit
-from pipeline.batch_log import say_committed, say_trouble
+from pipeline.audit.batch import AuditCaller, give_up_audit, hold_audit
+from pipeline.audit.drawn import read_drawn
+from pipeline.audit.ruling import Ruling, labels_batch, ready_batches
+from pipeline.audit.stratified import draw_labels, hold_labels, wanted_labels, write_labels
 from pipeline.cascade.bench import Judging
 from pipeline.cascade.call import Caller
 from pipeline.cascade.holder import CONCERNS_THE_BATCH, Yielded
 from pipeline.cascade.purse import Purse
-from pipeline.cascade.rung import Rung
 from pipeline.cascade.walk import missed_a_tier, walk
+from pipeline.categorise import categorised
 from pipeline.copies import copied_or_asked
-from pipeline.drawn import read_drawn
 from pipeline.encode import encoded
 from pipeline.heartbeat import heartbeat
-from pipeline.logs import ONCE, QUERY, about
+from pipeline.monitoring.batch_log import say_committed, say_trouble
+from pipeline.monitoring.logs import QUERY, about
+from pipeline.monitoring.tally import Count, asked_of, noting
 from pipeline.ports.ledger import CallRow
 from pipeline.rows import OffLedger, batch_tables, read_documents, totals_of
-from pipeline.ruling import Ruling, labels_batch, ready_batches
 from pipeline.shortage import purse_of, usd_per_query
 from pipeline.storage.commits import create_commit
 from pipeline.storage.final import write_part
-from pipeline.stratified import draw_labels, hold_labels, wanted_labels, write_labels
-from pipeline.tally import Count, asked_of, noting
-from pipeline.task.mask import mask
-from pipeline.taxonomy.slow import read_category, slow_request
 from pipeline.taxonomy.tree import ROOT
 from pipeline.together import together
 from pipeline.work import Progress, Work
@@ -168,7 +166,7 @@ async def _audit(work: Work, lease: Lease, caller: AuditCaller, poisoned: bool) 
         await give_up_audit(work, lease.generation, _poison(lease))
         return Done()
     drawn = await read_drawn(work.services.storage, work.job)
-    assigned, off_ledger = await _categorise(work, caller, drawn)
+    assigned, off_ledger = await categorised(work, caller, drawn)
     if work.past is not None:
         drawn = await asyncio.to_thread(work.past.with_examples, drawn, work.spec.history.examples)
     await _warm(work, drawn)
@@ -186,7 +184,7 @@ async def _audit_labels(work: Work, lease: Lease, caller: AuditCaller, poisoned:
         await write_labels(work, lease.generation, replace(wanted_labels(work), reason=why))
         return Done()
     answered = await draw_labels(work, lease.generation)
-    assigned, off_ledger = await _categorise(work, caller, answered.documents)
+    assigned, off_ledger = await categorised(work, caller, answered.documents)
     if work.past is not None:
         shown = await asyncio.to_thread(
             work.past.with_examples, answered.documents, work.spec.history.examples
@@ -217,7 +215,7 @@ async def _answer(
 ) -> tuple[list[Result], list[OffLedger]]:
     span = work.services.tracer.span
     with span("taxonomy", queries=len(queries)):
-        assigned, off_ledger = await _categorise(work, caller, queries)
+        assigned, off_ledger = await categorised(work, caller, queries)
     with span("encode"):
         queries, reused = await encoded(work, caller, lease, queries, assigned)
     off_ledger += reused
@@ -257,54 +255,6 @@ def _caller(work: Work, lease: Lease, since: int, kind: type[C]) -> C:
         history=work.history,
         encoded=work.encoded,
     )
-
-
-async def _categorise(
-    work: Work, caller: Caller, queries: Sequence[Query]
-) -> tuple[list[Assignment], list[OffLedger]]:
-    """Taxonomy over the whole batch; the uncertain rest is put to the slow classifier, if the spec has one."""
-    if work.taxonomy is None:
-        return [ROOT] * len(queries), []
-    assigned = await asyncio.to_thread(work.taxonomy.classify, queries)
-    slow = work.slow
-    if slow is None:
-        return assigned, []
-    uncertain = [
-        row
-        for row, each in enumerate(assigned)
-        if not each.familiar and queries[row].rejected is None and work.may_see(slow, each)
-    ]
-    said = await together([_ask_category(work, slow, caller, queries[row]) for row in uncertain])
-    known = {row: each[0] for row, each in zip(uncertain, said, strict=True) if each[0] is not None}
-    off_ledger = [each[1] for each in said if each[1] is not None]
-    return work.taxonomy.with_slow(queries, assigned, known), off_ledger
-
-
-async def _ask_category(
-    work: Work, slow: Rung, caller: Caller, query: Query
-) -> tuple[tuple[int, float] | None, OffLedger | None]:
-    assert work.taxonomy is not None
-    nodes = work.taxonomy.nodes
-    text = mask(query.text, work.asking.masked)[0] if work.asking.masked else query.text
-    QUERY.set(query.query_id)
-    try:
-        asked = await caller.ask(
-            slow,
-            slow_request(nodes, query, text),
-            query.query_id,
-            usable=lambda completion: read_category(nodes, completion) is not None,
-            purpose="taxonomy",
-        )
-    except CONCERNS_THE_BATCH:
-        raise
-    except Exception as error:  # the fast classifier's word then stands
-        log.warning("the slow classifier failed: %s: %s", type(error).__name__, error, extra=ONCE)
-        return None, None
-    known = read_category(nodes, asked.completion) if asked.completion else None
-    if not slow.provider.local and not asked.reused:
-        return known, None
-    asked = replace(asked, purpose="taxonomy")
-    return known, OffLedger(query_id=query.query_id, tier=slow.name, asked=asked, model=slow.provider.model)
 
 
 async def _walk_all(

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from pipeline.audit.ruling import create_ruling, labels_batch, read_ruling
+from pipeline.audit.stratified import read_labels
 from pipeline.ingest import write_audit_batch, write_batch
 from pipeline.ports.ledger import JobRow
 from pipeline.rows import read_documents
-from pipeline.ruling import create_ruling, labels_batch, read_ruling
 from pipeline.storage.views import connect
-from pipeline.stratified import read_labels
 from pipeline.work import Services
 from schemas import lake, manifest
 from schemas.errors import Infeasible, UnknownJob

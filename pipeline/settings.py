@@ -13,7 +13,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from pipeline.logs import Form, Level
+from pipeline.monitoring.logs import Form, Level
 from schemas.errors import Problem, SpecError
 from schemas.secrets import holds_secret
 

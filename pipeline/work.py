@@ -3,21 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipeline.audit.ruling import CERTIFIED, Ruling, read_ruling
 from pipeline.cascade.judges.same_answer import SameAnswer
 from pipeline.cascade.rung import Rung
 from pipeline.cascade.walk import Asking
 from pipeline.cascade.worth import Seen
 from pipeline.history.past import Past
 from pipeline.learning.learner import Learner
-from pipeline.meters import Meters
+from pipeline.monitoring.meters import Meters
+from pipeline.monitoring.trace import UNTRACED, Tracer
 from pipeline.ports.history import History
 from pipeline.ports.ledger import Ledger
 from pipeline.ports.policy import Policy
 from pipeline.ports.storage import Storage
 from pipeline.providers.http import HttpClient
-from pipeline.ruling import CERTIFIED, Ruling, read_ruling
 from pipeline.taxonomy.classify import Taxonomy
-from pipeline.trace import UNTRACED, Tracer
 from schemas.ids import CallId, Generation, JobId
 from schemas.job import JobSpec
 from schemas.manifest import Manifest

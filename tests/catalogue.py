@@ -1,6 +1,6 @@
 """The names of all that a worker may expose."""
 
-from pipeline.meters import METRICS
+from pipeline.monitoring.meters import METRICS
 from pipeline.ports.ledger import Account, Overview, Pacing, Standing
 from schemas.ids import AccountId, JobId, Nano
 from workers.vitals import families_of

@@ -60,7 +60,7 @@ def make_app(settings: Settings) -> Celery:
 
 @setup_logging.connect
 def _leave_logging(**_: object) -> None:
-    """Celery then sets up none: all lines have one form, by pipeline.logs."""
+    """Celery then sets up none: all lines have one form, by pipeline.monitoring.logs."""
 
 
 def hush() -> None:

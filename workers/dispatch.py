@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from celery import Celery
 
-from pipeline.ruling import audit_batch
-from pipeline.trace import UNTRACED, Tracer
+from pipeline.audit.ruling import audit_batch
+from pipeline.monitoring.trace import UNTRACED, Tracer
 from schemas.ids import BatchIndex, Generation, JobId
 from schemas.manifest import Manifest
 from workers.app import BATCH_TASK, CLOSE_TASK

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from pipeline.ledger import open_ledger
-from pipeline.meters import METRICS, Histogram, Readings
+from pipeline.monitoring.meters import METRICS, Histogram, Readings
 from pipeline.ports.ledger import Ledger
 from pipeline.settings import Settings
 from pipeline.wiring.services import now_ms

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.cascade.rung import Rung
-from pipeline.meters import Key, Meters, Readings
+from pipeline.monitoring.meters import Key, Meters, Readings
 from pipeline.work import Services, Work
 
 TICK_S = 0.25  # a timer this often tells how late the loop is

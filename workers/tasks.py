@@ -8,10 +8,10 @@ from celery import Celery, Task
 from celery.signals import worker_ready, worker_shutdown
 from celery.worker.consumer import Consumer
 
+from pipeline.audit.ruling import audit_batch, labels_batch, ready_batches
 from pipeline.close import close_generation
 from pipeline.flow import take_batch
-from pipeline.logs import about
-from pipeline.ruling import audit_batch, labels_batch, ready_batches
+from pipeline.monitoring.logs import about
 from pipeline.update import update
 from pipeline.webhook import deliver
 from pipeline.work import Work

@@ -8,7 +8,7 @@ from pipeline.cascade.holder import Holder, Yielded
 from pipeline.cascade.pace import PROBE
 from pipeline.cascade.retry import Decision, decide, simpler
 from pipeline.cascade.rung import Asked, Rung, outcome_of
-from pipeline.logs import ONCE
+from pipeline.monitoring.logs import ONCE
 from pipeline.ports.ledger import Denied, Held, Intent, Known, Settlement
 from pipeline.ports.provider import Provider
 from schemas.errors import LeaseLost

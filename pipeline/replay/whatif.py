@@ -12,19 +12,19 @@ from typing import Any, cast
 import msgspec
 from duckdb import DuckDBPyConnection
 
+from pipeline.audit.drawn import read_drawn
+from pipeline.audit.ruling import read_ruling
 from pipeline.cascade.bench import Judging
 from pipeline.cascade.pace import Pace
 from pipeline.cascade.rung import Rung
 from pipeline.cascade.walk import Asking, walk
 from pipeline.combiner import read_combiner
-from pipeline.drawn import read_drawn
 from pipeline.ports.policy import Policy
 from pipeline.ports.provider import Provider
 from pipeline.ports.storage import Storage
 from pipeline.replay.paid import NotAsked, Paid, PaidCaller, bought, paid_judging, read_paid, reader_of
 from pipeline.router.policies import SCORINGS
 from pipeline.rows import answer_text
-from pipeline.ruling import read_ruling
 from pipeline.task.prompt import build_prompt
 from pipeline.taxonomy.classify import Taxonomy
 from pipeline.taxonomy.tree import ROOT

@@ -16,7 +16,8 @@ import msgspec
 from pipeline.leased import leased
 from pipeline.ports.schedules import Occurrence, OccurrenceState, ScheduleRow
 from pipeline.schedule.occurrences import MOST, between, to_run
-from pipeline.submit import create_job, prepare
+from pipeline.submit.job import create_job
+from pipeline.submit.spec import prepare
 from pipeline.work import Services
 from schemas import lake, manifest
 from schemas.errors import (

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from pipeline.audit.ruling import Ruling
 from pipeline.features.features import Features
 from pipeline.features.hashing import HashingEncoder
 from pipeline.features.stored import StoredVectors
@@ -18,7 +19,6 @@ from pipeline.router.planned import PlannedPolicy
 from pipeline.router.policies import SCORINGS
 from pipeline.router.policies.fixed_ladder import FixedLadder
 from pipeline.router.snapshot import Snapshot
-from pipeline.ruling import Ruling
 from pipeline.taxonomy.classify import Taxonomy
 from schemas.ids import TierName
 from schemas.job import EndpointEncoder, JobSpec

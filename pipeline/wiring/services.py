@@ -9,11 +9,11 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from pipeline.ledger import open_ledger
+from pipeline.monitoring.trace import UNTRACED, Tracer
 from pipeline.providers.http import HttpClient
 from pipeline.settings import Settings
 from pipeline.storage import open_storage
 from pipeline.storage.views import prepare_lake
-from pipeline.trace import UNTRACED, Tracer
 from pipeline.work import Services, Timing
 from schemas.errors import MissingExtra
 from schemas.ids import CallId
@@ -50,7 +50,7 @@ def open_tracer(share: float) -> Tracer:
     if not {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} & os.environ.keys():
         return UNTRACED
     try:
-        from pipeline.otel import OtelTracer
+        from pipeline.monitoring.otel import OtelTracer
     except ImportError:
         raise MissingExtra(feature="OTEL_EXPORTER_OTLP_ENDPOINT", package="'tierwise[otel]'") from None
     return OtelTracer(share)

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from pipeline.settings import Settings
-from pipeline.submit import create_job, read_spec
+from pipeline.submit.job import create_job
+from pipeline.submit.spec import read_spec
 from pipeline.wiring.services import close_services, open_services
 from pipeline.wiring.work import open_work
 from schemas.ids import JobId

@@ -22,7 +22,8 @@ from pipeline.flow import take_batch
 from pipeline.providers.endpoint import Endpoint
 from pipeline.providers.http import HttpClient
 from pipeline.settings import Settings
-from pipeline.submit import create_job, read_spec
+from pipeline.submit.job import create_job
+from pipeline.submit.spec import read_spec
 from pipeline.wiring.services import close_services, open_services
 from pipeline.wiring.work import open_work
 from pipeline.work import Services

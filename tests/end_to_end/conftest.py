@@ -38,7 +38,7 @@ def textclass(dataset: str, **behaviour: Any) -> Iterator[Upstream]:
 @pytest.fixture
 def one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs submitted in this process draw the same rows each time."""
-    monkeypatch.setattr("pipeline.submit.new_draw_key", lambda: b"the same each time")
+    monkeypatch.setattr("pipeline.submit.job.new_draw_key", lambda: b"the same each time")
 
 
 def write_spec(place: Tierwise, spec: dict[str, object]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.checkup import check_clock, file_system, satisfies
+from pipeline.monitoring.checkup import check_clock, file_system, satisfies
 from schemas.finding import Finding
 from tests.end_to_end.command import Tierwise
 from tests.end_to_end.conftest import write_spec

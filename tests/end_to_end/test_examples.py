@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.submit import read_spec
+from pipeline.submit.spec import read_spec
 from tests.end_to_end.command import ROOT, Tierwise
 from tests.end_to_end.inside import tierwise
 

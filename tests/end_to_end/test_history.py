@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.settings import Settings
-from pipeline.submit import create_job, read_spec
+from pipeline.submit.job import create_job
+from pipeline.submit.spec import read_spec
 from pipeline.wiring.services import close_services, open_services
 from schemas import lake
 from schemas.ids import JobId

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from pipeline.meters import METRICS
+from pipeline.monitoring.meters import METRICS
 from tests.catalogue import catalogue
 from tests.end_to_end.command import Tierwise, workers
 from tests.end_to_end.conftest import write_spec

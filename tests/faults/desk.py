@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.audit.drawn import write_drawn
 from pipeline.cascade.pace import Pace
 from pipeline.cascade.rung import Rung
 from pipeline.certify.draw import Draw
-from pipeline.drawn import write_drawn
 from pipeline.ingest import write_audit_batch, write_batch
 from pipeline.ledger.memory import MemoryLedger
 from pipeline.ports.ledger import Account, CallRow, JobRow, Ledger, Settlement

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pipeline.ledger import open_ledger
 from pipeline.ports.ledger import Account, CallRow, Ledger
 from pipeline.settings import Settings
-from pipeline.submit import create_job, read_spec
+from pipeline.submit.job import create_job
+from pipeline.submit.spec import read_spec
 from pipeline.wiring.services import close_services, now_ms, open_services
 from schemas.ids import AccountId, BatchIndex, Generation, JobId
 from tests.end_to_end.command import Tierwise

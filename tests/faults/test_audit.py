@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.audit.drawn import read_drawn
 from pipeline.close import close_generation
-from pipeline.drawn import read_drawn
 from pipeline.flow import may_begin, take_batch
 from pipeline.resume import resume
 from pipeline.work import Work

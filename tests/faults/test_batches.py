@@ -21,7 +21,7 @@ TEXTS = ["one", "two", "three"]
 TREE = {"categories": [{"name": "red", "description": "red"}, {"name": "blue", "description": "blue"}]}
 
 
-@pytest.mark.parametrize("where", ["_categorise", "_walk_all"])
+@pytest.mark.parametrize("where", ["categorised", "_walk_all"])
 async def test_a_batch_that_ends_its_holder_each_time_is_given_up(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

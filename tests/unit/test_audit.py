@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.audit import orders_of
-from pipeline.certificate import Audited, agreement_of_parts
+from pipeline.audit.batch import orders_of
+from pipeline.audit.certificate import Audited, agreement_of_parts
+from pipeline.audit.stratified import ByLabel
 from pipeline.certify.strata import Stratum
 from pipeline.certify.strata import test_strata as strata_tests
 from pipeline.report.certificate import details, headline, tables
-from pipeline.stratified import ByLabel
 from schemas.ids import TierName
 from schemas.job import ClassifyTask, ExtractTask
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.batch_log import say_committed, say_trouble
+from pipeline.monitoring.batch_log import say_committed, say_trouble
 from schemas.ids import BatchIndex, Fence, Generation, JobId
 from schemas.records import Commit, Totals
 

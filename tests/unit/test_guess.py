@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.guess import guess
 from pipeline.sources import UNREADABLE, Row
+from pipeline.submit.guess import guess
 
 MESSAGES = ["where is my parcel", "the invoice is wrong", "please cancel my plan", "the lamp does not work"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.logs import ONCE, QUERY, Form, about, set_up
+from pipeline.monitoring.logs import ONCE, QUERY, Form, about, set_up
 from schemas.ids import QueryId
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.submit import prepare
+from pipeline.submit.spec import prepare
 from schemas.errors import SpecError
 from tests.faults.desk import job_spec, tier
 
@@ -28,7 +28,7 @@ ENDPOINT = {"provider": "openai", "model": "e", "price": {"input": "0.02"}}
 async def test_a_policy_that_cannot_run_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, policy: Any, path: str, message: str
 ) -> None:
-    monkeypatch.setattr("pipeline.submit.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.submit.checks.find_spec", lambda name: None)
     (tmp_path / "documents.csv").write_text("text\none\n")
     with pytest.raises(SpecError) as caught:
         await prepare(job_spec(1, policy=policy), tmp_path, "job.yaml", for_calls=False)

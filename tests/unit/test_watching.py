@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from pipeline.meters import METRICS
+from pipeline.monitoring.meters import METRICS
 from pipeline.ports.ledger import JobState, StopReason
 from schemas.money import TOKEN_CLASSES
 from schemas.records import Outcome, Status

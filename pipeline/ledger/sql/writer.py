@@ -15,7 +15,7 @@ from pipeline.ledger.sql.group import run_group
 from pipeline.ledger.sql.hot import Conflict, Hot
 from pipeline.ledger.sql.store import Store, Tx
 from pipeline.ledger.waiting import Asked, WaitingRoom
-from pipeline.meters import COMMIT_S, GROUP, Histogram
+from pipeline.monitoring.meters import COMMIT_S, GROUP, Histogram
 from pipeline.ports.ledger import Held, Settlement
 from schemas.errors import LedgerUnreachable
 from schemas.ids import Nano

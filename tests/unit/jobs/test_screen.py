@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from jobs.screen import duration, job_screen, jobs_screen, line_of
+from pipeline.monitoring.watch import JobLine, JobView, TierView
 from pipeline.ports.ledger import Account, JobRow
-from pipeline.watch import JobLine, JobView, TierView
 from schemas.ids import AccountId, Generation, JobId, Nano, TierName
 from schemas.records import Mishap
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.samples import Sample
 
-from pipeline.meters import Histogram, Readings
+from pipeline.monitoring.meters import Histogram, Readings
 from pipeline.settings import Settings
 from workers.exporter import STALE_S, Exporter
 from workers.gauge import Gauge

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from pipeline.logs import about
+from pipeline.monitoring.logs import about
 from pipeline.ports.ledger import CallRow
 
 PROVIDERS = {"bedrock": "aws.bedrock"}  # as the conventions call them

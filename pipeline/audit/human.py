@@ -17,10 +17,18 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.certificate import Run, accuracy_of, plan_of, read_run, statements_of, time_of, why_off_plan
+from pipeline.audit.certificate import (
+    Run,
+    accuracy_of,
+    plan_of,
+    read_run,
+    statements_of,
+    time_of,
+    why_off_plan,
+)
+from pipeline.audit.drawn import read_drawn
 from pipeline.certify.bounds import lower_bound, p_value
 from pipeline.certify.certify import BOUND
-from pipeline.drawn import read_drawn
 from pipeline.ports.storage import Storage
 from pipeline.storage.final import fetch_parts, scratch, write_final
 from pipeline.storage.merge import connect, view

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from pipeline.audit.ruling import Kind, Ruling, create_ruling
+from pipeline.audit.verdicts import Pair, Verdicts
 from pipeline.cascade.call import Caller
 from pipeline.cascade.rung import Asked, Rung
 from pipeline.cascade.walk import is_acceptable, missed_a_tier
@@ -25,11 +27,9 @@ from pipeline.certify.outcomes import Outcomes, of_tiers
 from pipeline.certify.quote import Quote, quote, quote_labels
 from pipeline.ports.ledger import Denied
 from pipeline.rows import OffLedger, answer_text
-from pipeline.ruling import Kind, Ruling, create_ruling
 from pipeline.task.labels import labels_in
 from pipeline.task.mask import mask, unmask
 from pipeline.together import together
-from pipeline.verdicts import Pair, Verdicts
 from pipeline.work import Work
 from schemas.ids import Generation, QueryId, TierName
 from schemas.job import Quality

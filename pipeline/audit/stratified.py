@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from pipeline.audit import AuditCaller, Climb, climb_all, rows_of, why_unfinished
+from pipeline.audit.batch import AuditCaller, Climb, climb_all, rows_of, why_unfinished
+from pipeline.audit.drawn import read_drawn
 from pipeline.cascade.walk import missed_a_tier
 from pipeline.certify.draw import Draw
 from pipeline.certify.strata import Claim, Stratum, test_strata
-from pipeline.drawn import read_drawn
 from pipeline.ports.storage import Storage
 from pipeline.rows import OffLedger, read_documents
 from pipeline.storage.commits import read_commits
@@ -106,7 +106,7 @@ def _draw(work: Work, paths: Mapping[str, list[Path]], drawn: Sequence[QueryId],
     """Blocking."""
     use = work.spec.quality
     assert use is not None
-    statements = named(files("pipeline").joinpath("stratified.sql").read_text(encoding="utf-8"))
+    statements = named(files("pipeline.audit").joinpath("stratified.sql").read_text(encoding="utf-8"))
     with closing(connect(folder)) as connection:
         for name, found in paths.items():
             view(connection, name, found, TABLES["results" if name == "earlier" else name], folder)

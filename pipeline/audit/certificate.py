@@ -16,13 +16,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from pipeline.audit.ruling import Ruling
+from pipeline.audit.stratified import read_labels
 from pipeline.certify.certify import Verdict as Test
 from pipeline.certify.estimate import estimate, estimate_each
-from pipeline.ruling import Ruling
 from pipeline.storage.final import fetch_parts, scratch, write_final
 from pipeline.storage.merge import connect, view
 from pipeline.storage.sql import named
-from pipeline.stratified import read_labels
 from pipeline.work import Work
 from schemas import lake
 from schemas.ids import Generation, QueryId
@@ -80,7 +80,7 @@ async def certify(work: Work, generation: Generation, now: int) -> bool | None:
 
 
 def statements_of(name: str) -> str:
-    return named(files("pipeline").joinpath("certificate.sql").read_text(encoding="utf-8"))[name]
+    return named(files("pipeline.audit").joinpath("certificate.sql").read_text(encoding="utf-8"))[name]
 
 
 def read_run(

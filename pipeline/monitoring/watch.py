@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import msgspec
 import pyarrow.parquet as pq
 
+from pipeline.audit.ruling import read_ruling
 from pipeline.ledger.pacing import rate_of
 from pipeline.ports.ledger import Account, Activity, JobRow, JobState, StopReason
-from pipeline.ruling import read_ruling
 from pipeline.storage.commits import read_each
 from pipeline.wiring.tiers import allowed_of
 from pipeline.work import Services

@@ -1,0 +1,1 @@
+"""What operators see of jobs and workers: progress, checks, metrics, logs, traces."""
