@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 FIGURES := build/figures
 SEED ?= 1
 
-.PHONY: demo test check unit bench certify faults caps short nights limits scale replay forecast fusion lock clean
+.PHONY: demo test check unit bench certify faults caps short nights limits scale replay forecast fusion report lock clean
 
 demo: $(VENV)/.runtime ## the main job, on the example corpus
 	@$(BIN)/tierwise run jobs/examples/support.yaml
@@ -44,6 +44,9 @@ forecast: $(VENV)/.dev ## whether bills fall into the interval forecast; written
 
 fusion: $(VENV)/.dev ## a weighted vote beside a plain majority; written to build/figures/fusion.json
 	$(BIN)/python -m tests.benchmarks.fusion
+
+report: $(VENV)/.dev ## size and opening of the report of a million rows; written to build/figures/report.json
+	$(BIN)/python -m tests.benchmarks.report
 
 limits: $(VENV)/.dev ## how much of an upstream's hard limit four workers use; written to build/figures/limits.json
 	$(BIN)/python -m tests.benchmarks.limits

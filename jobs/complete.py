@@ -13,8 +13,8 @@ import typer
 
 TAKE_JOBS = {
     ("status",): 1, ("resume",): 1, ("cancel",): 1, ("report",): 1, ("why",): 1, ("judges",): 1, ("certify",): 1,
-    ("feedback",): 1, ("diff",): 2, ("review", "list"): 1, ("review", "export"): 1, ("review", "import"): 1,
-    ("review", "serve"): 1,
+    ("feedback",): 1, ("replay",): 1, ("diff",): 2, ("review", "list"): 1, ("review", "export"): 1,
+    ("review", "import"): 1, ("review", "serve"): 1,
 }  # fmt: skip  # command -> how many of its first arguments are jobs
 LAKE = "--lake"
 VALUED = (LAKE, "--ledger", "--add-budget", "--output", "-o", "--reviewer", "--port", "--limit")

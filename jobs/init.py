@@ -160,6 +160,6 @@ def _prepared(written: str, folder: Path) -> Prepared:
 
 
 def _rounded(amount: Decimal) -> Decimal:
-    """Up to two digits, at least a cent: a cap, not a price."""
+    """Up to two digits and whole cents, at least one: a cap, not a price."""
     cents = max(amount, Decimal("0.01"))
-    return cents.quantize(Decimal(1).scaleb(cents.adjusted() - 1), rounding=ROUND_UP)
+    return cents.quantize(Decimal(1).scaleb(max(cents.adjusted() - 1, -2)), rounding=ROUND_UP)

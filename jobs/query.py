@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
@@ -192,7 +193,13 @@ def _print(names: list[str], rows: list[tuple[Any, ...]], form: str) -> None:
         writer.writerow(names)
         writer.writerows(map(_csv_row, rows))
     else:
-        _print_table(names, [["" if cell is None else str(cell) for cell in row] for row in rows])
+        _print_table(names, [[_text(cell) for cell in row] for row in rows])
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:f}" if isinstance(cell, Decimal) else str(cell)  # never 0E-9
 
 
 def _distinct(names: list[str]) -> list[str]:

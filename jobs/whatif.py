@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jobs.options import print_json, run_async, settings_of
+from jobs.options import job_of, print_json, run_async, settings_of
 from pipeline.replay.whatif import Change, what_if
 from pipeline.storage import open_storage
 from pipeline.storage.views import connect
@@ -34,7 +34,8 @@ def replay_job(
         tiers=[name.strip() for name in tiers.split(",")] if tiers else [],
         policy=policy[0] if policy else None,
     )
-    said = run_async(_decide_again(job, change, limit, settings_of(lake).lake_uri()))
+    settings = settings_of(lake)
+    said = run_async(_decide_again(job_of(settings, job), change, limit, settings.lake_uri()))
     if as_json:
         print_json(said)
     else:

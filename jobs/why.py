@@ -58,7 +58,7 @@ def _print(console: Console, query_id: str, trace: Trace) -> None:
         presumed = " (presumed)" if call["presumed"] else ""
         outcome = f"reused from {call['reused_from']}" if call["reused_from"] else call["outcome"]
         console.print(
-            f"call {call['call_id'][:8]}: {call['purpose']} by {call['tier']}, attempt {call['attempt'] + 1}, "
+            f"call {call['call_id'][:8]}: {call['purpose']} by {call['tier']}, attempt {call['attempt']}, "
             f"{outcome}, ${call['cost_usd']:f}{presumed}, {call['latency_ms']} ms {call['error']}".rstrip()
         )
 

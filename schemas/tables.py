@@ -139,7 +139,7 @@ CALLS = _table(
     _MODEL,
     ("lane", TEXT, "realtime; batch; local: in this process, never held or billed"),
     ("sample", INT, "number of the sample where a tier is asked the same several times, from 0"),
-    ("attempt", INT, "number of the attempt, from 0"),
+    ("attempt", INT, "number of the attempt, from 1"),
     (
         "outcome",
         TEXT,
