@@ -45,7 +45,7 @@ def command(
     """Show a job's progress and money, or list the jobs. --watch draws them on the whole screen, or prints a line for
     each change where there is none; it ends with the job and its exit code. Ctrl-C leaves the job running."""
     settings = settings_of(lake, ledger)
-    job = job_of(settings, job) if job else None
+    job = None if job is None else job_of(settings, job)
     if not watch:
         run_async(_list(settings, as_json) if job is None else _show(settings, JobId(job), as_json))
         return

@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
@@ -23,13 +23,15 @@ from pipeline.leased import leased
 from pipeline.ports.deliveries import Delivery
 from pipeline.providers.endpoint import endpoint_of
 from pipeline.providers.loopback import check_host
-from pipeline.report.summary import Summary, exit_code, summarise
 from pipeline.storage.views import connect
 from pipeline.together import together
 from pipeline.work import Services, Work
 from schemas.errors import BadSecret, TierwiseError
 from schemas.ids import Generation, JobId
 from schemas.records import Reply
+
+if TYPE_CHECKING:
+    from pipeline.report.summary import Summary
 
 ATTEMPTS = 3  # in a row
 TIMEOUT_S = 10.0
@@ -83,13 +85,19 @@ async def put_down(work: Work, generation: Generation, now: int) -> None:
 
 
 def _body(work: Work, now: int) -> str:
+    from pipeline.report.summary import (
+        summarise,  # late: DuckDB, loaded by a worker's first process, complains at its end
+    )
+
     with connect(work.services.storage) as connection:
         summary = summarise(connection, work.job)
     said = {"type": "job.closed", "timestamp": _iso(now), "data": _data(work, summary)}
     return json.dumps(said, default=str, ensure_ascii=False)
 
 
-def _data(work: Work, summary: Summary) -> Mapping[str, Any]:
+def _data(work: Work, summary: "Summary") -> Mapping[str, Any]:
+    from pipeline.report.summary import exit_code
+
     scheduled, rows, certificate = work.manifest.scheduled, work.manifest.incremental, summary.certificate
     return {
         "job": work.job,

@@ -15,12 +15,8 @@ _MANIFEST = re.compile(r"_jobs/([^/]+)/manifest\.json")
 
 async def find_job(storage: Storage, said: str) -> JobId:
     """Raises UnknownJob, with the nearest ids, and AmbiguousJob. An id that is there stands for itself."""
-    if lake.JOB_ID.fullmatch(said):
-        try:
-            await storage.read(lake.manifest(JobId(said)))
-            return JobId(said)
-        except NoSuchObject:
-            pass
+    if lake.JOB_ID.fullmatch(said) and await _is_there(storage, JobId(said)):
+        return JobId(said)
     ids = [JobId(match[1]) for key in await storage.list("_jobs/") if (match := _MANIFEST.fullmatch(key))]
     if not ids:
         fix = "check --lake and TIERWISE_LAKE; `tierwise run JOB.yaml` begins one."
@@ -36,6 +32,17 @@ async def find_job(storage: Storage, said: str) -> JobId:
     near = get_close_matches(said, ids, n=3)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     raise UnknownJob(job=said, fix=meant + UnknownJob.fix)
+
+
+async def _is_there(storage: Storage, job: JobId) -> bool:
+    """Submitted here, or its final tables were brought here."""
+    for key in (lake.manifest(job), lake.final("jobs", job)):
+        try:
+            await storage.read(key)
+            return True
+        except NoSuchObject:
+            continue
+    return False
 
 
 async def _created(storage: Storage, job: JobId) -> int:

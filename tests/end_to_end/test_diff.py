@@ -87,7 +87,7 @@ def test_a_job_beside_itself_differs_in_nothing(two: Tierwise) -> None:
 
 
 def test_diff_needs_both_jobs(two: Tierwise) -> None:
-    assert "'three' is not closed yet" in tierwise(two, "diff", "one", "three", code=2).err
+    assert "no job 'three'" in tierwise(two, "diff", "one", "three", code=2).err
 
 
 def test_every_ready_question_has_an_answer(two: Tierwise) -> None:
@@ -96,7 +96,8 @@ def test_every_ready_question_has_an_answer(two: Tierwise) -> None:
     assert {"tiers", "dearest", "nights", "spend"} <= set(listed)
     for name in listed:
         assert listed[name].endswith("."), f"{name} does not say what it answers"
-        given = ("--job", "one") if "job" in parameters(text_of(name)) else ()
+        known = {"job": "one", "schedule": "none"}
+        given = [f"--{each}={known[each]}" for each in parameters(text_of(name)) if each in known]
         tierwise(two, "query", name, *given, "--json").json()
     assert [row["job"] for row in tierwise(two, "query", "nights", "--json").json()] == ["two", "one"]
 

@@ -139,7 +139,7 @@ def test_the_page_is_ended_as_a_person_ends_it(reviewed: Tierwise) -> None:
 
 def test_what_cannot_be_done_is_said(reviewed: Tierwise) -> None:
     for asked, why in (
-        (("list", "none"), "not in this lake"),
+        (("list", "none"), "no job 'none'"),
         (("export", "none", "-o", "x.csv"), "no job 'none'"),
         (("export", "r", "-o", "x.xlsx"), ".csv or .parquet"),
         (("export", "r", "-o", "rows.csv"), "exists already"),

@@ -9,7 +9,7 @@ from tests.end_to_end.inside import tierwise
 
 
 def test_a_newer_lake_is_refused_by_name_and_left_alone(place: Tierwise) -> None:
-    assert tierwise(place, "doctor", "--migrate").out.splitlines()[0] == "migrated: nothing to do"
+    assert tierwise(place, "doctor", "--migrate").out.splitlines()[0].endswith("migrated: nothing to do")
     stated = place.folder / "lake" / lake.VERSION
     assert json.loads(stated.read_text())["version"] == VERSION
     stated.write_text(json.dumps({"version": VERSION + 1}))

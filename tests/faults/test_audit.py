@@ -198,6 +198,7 @@ class Queue:
 class Worker:
     desk: Desk
     said: ByTier
+    gauge: None = None
 
     @asynccontextmanager
     async def work(self, job: JobId) -> AsyncIterator[Work]:

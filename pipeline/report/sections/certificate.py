@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.report.certificate import details, headline, tables
 from pipeline.report.layout import (
+    Format,
     Section,
     Table,
     counts,
@@ -29,7 +30,13 @@ def certificate(row: Row | None) -> Iterator[Section]:
 
 
 def _plain(title: str, found: Sequence[Row]) -> Table:
-    """Rows as they are: text first, shares after it."""
-    forms = {name: (name, counts if name in ("graded", "population") else shares) for name in found[0]}
-    first = next(iter(found[0]))
-    return table(title, found, {**forms, first: (first, texts)}, folded=len(found) > SHORT)
+    """Rows as they are: words, whole numbers, shares."""
+    columns = {name: (name, _form([row[name] for row in found])) for name in found[0]}
+    return table(title, found, columns, folded=len(found) > SHORT)
+
+
+def _form(cells: Sequence[object]) -> Format:
+    known = [cell for cell in cells if cell is not None]
+    if any(isinstance(cell, str | bool) for cell in known):
+        return texts
+    return counts if known and all(isinstance(cell, int) for cell in known) else shares
