@@ -35,9 +35,10 @@ class Transactions:
         self._hot: Hot | None = None
         self._was_connected = False
 
-    def run(self, work: Callable[[Tx], T], *, repeatable: bool) -> T:
-        """Raises LedgerUnreachable when the database stays away; `repeatable` work may be committed twice."""
-        return self._patiently(lambda: self._attempt(work, repeatable))
+    def run(self, work: Callable[[Tx], T], *, repeatable: bool, patient: bool = True) -> T:
+        """Raises LedgerUnreachable when the database stays away, at once unless `patient`; `repeatable` work may be
+        committed twice."""
+        return self._patiently(lambda: self._attempt(work, repeatable), self._patience_s if patient else 0.0)
 
     def run_hot(self, work: Callable[[Hot], T]) -> T:
         """The same for a group, which begins and commits by itself and may be committed twice."""
@@ -46,11 +47,13 @@ class Transactions:
         except Exception as error:
             if not self._is_transient(error):
                 raise
-        return self._patiently(lambda: self._attempt_hot(work))
+        return self._patiently(lambda: self._attempt_hot(work), self._patience_s)
 
-    def _patiently(self, attempt: Callable[[], T]) -> T:
-        # a service that was never there is more likely a wrong URL than an outage: say so soon
-        patience = self._patience_s if self._was_connected else min(self._patience_s, 3.0)
+    def _patiently(self, attempt: Callable[[], T], patience: float) -> T:
+        if (
+            not self._was_connected
+        ):  # a service that was never there is more likely a wrong URL than an outage
+            patience = min(patience, 3.0)
         retrying = Retrying(
             stop=stop_after_delay(patience),
             wait=wait_random_exponential(multiplier=0.05, max=2.0),

@@ -121,9 +121,11 @@ class SqlLedger:
             groups=self.groups,
         )
 
-    async def _write(self, work: Callable[[Tx], T], *, wakes: bool = False, repeatable: bool = True) -> T:
+    async def _write(
+        self, work: Callable[[Tx], T], *, wakes: bool = False, repeatable: bool = True, passing: bool = False
+    ) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._writer.submit(Task(work, future, wakes=wakes, repeatable=repeatable))
+        self._writer.submit(Task(work, future, wakes=wakes, repeatable=repeatable, passing=passing))
         return await future
 
     async def _read(self, work: Callable[[Tx], T]) -> T:
@@ -215,7 +217,7 @@ class SqlLedger:
         return await self._write(lambda tx: shares.divide(tx, self._chains, want, now))
 
     async def note(self, lease: Lease, tally: Tally) -> None:
-        await self._write(lambda tx: activity.note(tx, lease, tally))
+        await self._write(lambda tx: activity.note(tx, lease, tally), passing=True)
 
     async def activity(self, job: JobId, generation: Generation, now: int) -> Activity:
         return await self._read(lambda tx: activity.read(tx, job, generation, now))

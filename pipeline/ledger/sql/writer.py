@@ -31,14 +31,22 @@ class Ended:
 
 
 class Task:
-    """Any other transaction. `wakes`: waiting holds should be looked at after it."""
+    """Any other transaction. `wakes`: waiting holds should be looked at after it. `passing`: tried once, and only while
+    somebody waits for it; an outage is not waited out, which would keep others waiting behind it."""
 
-    __slots__ = ("future", "repeatable", "wakes", "work")
+    __slots__ = ("future", "passing", "repeatable", "wakes", "work")
 
     def __init__(
-        self, work: Callable[[Tx], Any], future: asyncio.Future[Any], *, wakes: bool, repeatable: bool
+        self,
+        work: Callable[[Tx], Any],
+        future: asyncio.Future[Any],
+        *,
+        wakes: bool,
+        repeatable: bool,
+        passing: bool = False,
     ) -> None:
         self.work, self.future, self.wakes, self.repeatable = work, future, wakes, repeatable
+        self.passing = passing
 
 
 class Groups:
@@ -157,8 +165,10 @@ class Writer:
             self._groups.observe(len(ended) + len(waited) + len(new), time.perf_counter() - begun)
 
     def _do(self, task: Task) -> None:
+        if task.passing and task.future.cancelled():
+            return
         try:
-            value = self._transactions.run(task.work, repeatable=task.repeatable)
+            value = self._transactions.run(task.work, repeatable=task.repeatable, patient=not task.passing)
         except Exception as error:
             value = error
         self._woken = self._woken or task.wakes
