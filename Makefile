@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 FIGURES := build/figures
 SEED ?= 1
+UNITS ?= tests/unit
 
 .PHONY: demo test check unit bench certify faults caps short nights limits scale replay forecast fusion report lock clean
 
@@ -14,7 +15,7 @@ test: $(VENV)/.dev ## all tests; those of an absent service skip by name (and fa
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 unit: $(VENV)/.dev ## the unit tests, which need no service
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest $(UNITS)
 
 check: $(VENV)/.dev ## lint, format, types, import contracts
 	$(BIN)/ruff check .
