@@ -21,11 +21,11 @@ def main(arguments: list[str] | None = None) -> None:
     6 drifted, 7 not certified, 8 billed otherwise than recorded."""
     if completes_a_job():
         complete()
-    from jobs.app import app  # late: a Tab does not wait for what commands load
+    from jobs.app import app_for  # late: a Tab does not wait for what commands load
 
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        ended = app(args=given, prog_name="tierwise", standalone_mode=False)
+        ended = app_for(given)(args=given, prog_name="tierwise", standalone_mode=False)
     except USAGE as raised:
         _say_usage(raised, as_json="--json" in given)
         raise SystemExit(raised.exit_code) from None
