@@ -73,15 +73,26 @@ def test_labels_wait_until_no_row_can_change_any_more(tmp_path: Path) -> None:
     place = Tierwise(folder=tmp_path)
     with upstream() as served:
         # Given money for the audit, and not for all rows after it
-        spec = spec_of(place, served, "later", target=0.9, per_label=40)
-        spec["budget"] = {"usd": "0.149"}
+        spec = spec_of(place, served, "later", target=0.97, per_label=40)
+        spec["budget"] = {"usd": "0.165"}  # the audit costs 0.145, all rows 0.188
         said = run(place, spec, code=3)
         # When some end as deferred, then no label is drawn from yet
         assert said["statuses"].get("deferred"), said["cost_usd"]
         assert "deferred or cancelled" in claims_of(place)["reason"]
         assert claims_of(place)["claims"] == []
-        # When the others are answered too, and the money ends among the labels' rows
-        tierwise(place, "resume", "later", "--add-budget", "0.02", "--json")
+        # When the others are answered too, then they are
+        tierwise(place, "resume", "later", "--add-budget", "5", "--json", code=None)
+        assert [claim["stratum"]["unasked"] for claim in claims_of(place)["claims"]] == [0, 0, 0]
+
+
+@pytest.mark.timeout(120)
+def test_money_that_ends_among_the_labels_is_no_second_draw(tmp_path: Path) -> None:
+    place = Tierwise(folder=tmp_path)
+    with upstream() as served:
+        # Given money for the audit and all rows after it, and not for the labels
+        spec = spec_of(place, served, "later", target=0.9, per_label=40)
+        spec["budget"] = {"usd": "0.165"}  # audit and rows cost 0.148, the labels 0.05 more
+        run(place, spec)
         assert "exhausted" in claims_of(place)["reason"]
         first = claims_of(place)["claims"]
         assert sum(claim["stratum"]["unasked"] for claim in first) > 0

@@ -171,7 +171,7 @@ def test_a_policy_that_learns_is_replayed_by_the_version_of_each_batch(shop: Tie
         (("was", "--tiers", "small,none"), "One of small, middle, large."),
         (("was", "--policy", "magic"), "fixed-ladder"),
         (("was", "--policy", "thompson@0123456789ab"), "policy history"),
-        (("nobody",), "not in this lake"),
+        (("nobody",), "no job 'nobody'"),
         (("gone.parquet",), "no such file"),
     ],
     ids=str,
