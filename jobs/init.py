@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections import Counter
 from decimal import ROUND_UP, Decimal
 from itertools import islice
 from pathlib import Path
@@ -65,7 +66,11 @@ def command(
         text = text or _ask("Column with the document", found.text)
         gold = gold or _ask("Column with the right answer, if any", found.label)
         found = _guess(documents, text, gold)
-    labels = tuple(label or found.labels)
+    labels = tuple(label or _labels(documents, found.label))
+    if train and found.label and not label:
+        labels += tuple(
+            each for each in _labels(train, _guess(train, None, None).label) if each not in labels
+        )
     kind = kind or ("classify" if len(labels) > 1 else "answer")
     if kind == "classify" and len(labels) < 2:
         fix = "Name them: --label A --label B …"
@@ -129,6 +134,15 @@ def _guess(documents: Path, text: str | None, gold: str | None) -> Guess:
         fix = "Name it: --text COLUMN."
         raise InputError(path=str(documents), why="no column looks like a document", fix=fix)
     return found
+
+
+def _labels(path: Path, column: str | None) -> list[str]:
+    """All of the file's: it may be sorted by them. The most frequent first."""
+    if column is None:
+        return []
+    cells = (row.get(column) for row in read_rows(path, "auto"))
+    counted = Counter(str(cell) for cell in cells if cell is not None and cell != "")
+    return sorted(counted, key=lambda each: (-counted[each], each))
 
 
 def _classifier(train: Path, output: Path) -> Classifier:

@@ -128,3 +128,13 @@ def test_a_free_job_runs_at_once(place: Tierwise) -> None:
     assert "--train" in tierwise(place, "init", "awk ward.csv", "--free", "--force", code=2).err
     written = tierwise(place, "init", "awk ward.csv", "--price", "gpt", "--force", code=2).err
     assert "MODEL=IN/OUT" in written
+
+
+def test_labels_of_a_sorted_file_are_all_found(place: Tierwise) -> None:
+    rows = [
+        [str(number), f"message number {number} of many", f"label-{number // 900}"] for number in range(2700)
+    ]
+    with (place.folder / "sorted.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", "text", "label"], *rows])
+    said = tierwise(place, "init", "sorted.csv", "--train", "sorted.csv", "--free", "--json").json()
+    assert said["labels"] == ["label-0", "label-1", "label-2"]
